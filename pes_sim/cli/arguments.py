@@ -1,0 +1,117 @@
+"""The command line's shape: every subcommand with its options and an example, and which function runs it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pes_sim
+
+_NOTICE = "Specimens only: nothing this program prints is valid postage."
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of `pes-sim`."""
+    parser = argparse.ArgumentParser(
+        prog="pes-sim",
+        description=f"A simulated postage meter: security device, serial link, data centre. {_NOTICE}",
+        epilog="example: pes-sim demo --out demo-out",
+    )
+    parser.add_argument("--version", action="version", version=f"pes-sim {pes_sim.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _demo(commands)
+    _print(commands)
+    _verify(commands)
+    _decode(commands)
+    _meter(commands)
+    return parser
+
+
+def _add(commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, run: str, what: str,
+         example: str) -> argparse.ArgumentParser:  # fmt: skip
+    """A subcommand that `run` ("module:function") carries out."""
+    parser = commands.add_parser(
+        name, help=what[0].lower() + what[1:], description=f"{what}.", epilog=f"example: {example}"
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = _add(commands, "demo", "pes_sim.cli.demo:run",
+             "The whole path in one run: make a meter, refill it, print a mail job, read it back, check the books",
+             "pes-sim demo --out demo-out --job examples/mail_job.csv")  # fmt: skip
+    p.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to leave the results (replaced)")
+    p.add_argument("--job", type=Path, metavar="FILE.csv", help="the mail job (default: the one that comes along)")
+    p.add_argument("--departments", type=Path, metavar="FILE.csv", help="code,name of each department")
+    p.add_argument("--seed", default="", metavar="TEXT", help="keys, ids and times follow from it: the same run again")
+    p.add_argument("--start", default="", metavar="TIME",
+                   help="where the virtual clock begins (default: now; with --seed 2026-01-05T15:00:00Z)")  # fmt: skip
+    p.add_argument("--utc-offset", default="+00:00", metavar="±HH:MM", help="the meter's fixed offset from UTC")
+
+
+def _print(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = _add(commands, "print", "pes_sim.cli.printing:run", "Print a mail job into a PDF, an envelope a piece",
+             "pes-sim print --meter m1 --job examples/mail_job.csv --out indicia.pdf")  # fmt: skip
+    p.add_argument("--meter", type=Path, required=True, metavar="DIR", help="the meter's directory")
+    what = p.add_mutually_exclusive_group(required=True)
+    what.add_argument("--job", type=Path, metavar="FILE.csv", help="the mail job")
+    what.add_argument("--resume", metavar="ID", help="go on with a job that stopped; pieces already paid stay paid")
+    p.add_argument("--out", type=Path, required=True, metavar="FILE.pdf", help="the PDF to write (replaced)")
+    p.add_argument("--skip-bad", action="store_true", help="print the good rows and list the others")
+
+
+def _verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = _add(commands, "verify", "pes_sim.cli.verifying:run_verify",
+             "Read indicia from PDF or image files, or payloads from .bin files, and check each",
+             "pes-sim verify demo-out/indicia.pdf")  # fmt: skip
+    p.add_argument("files", nargs="+", type=Path, metavar="FILE", help=".pdf, .png, .jpg, .tiff or .bin (one payload)")
+    p.add_argument("--ca", type=Path, metavar="PEM", help="the CA's certificate (default: ca.pem beside the file)")
+    p.add_argument("--psd", type=Path, action="append", metavar="PEM",
+                   help="a PSD's certificate, as often as needed (default: psd.pem beside the file)")  # fmt: skip
+    p.add_argument("--dpi", type=int, default=300, metavar="N", help="resolution at which PDF pages are drawn (300)")
+    p.add_argument("--json", action="store_true", help="one JSON document on standard output")
+
+
+def _decode(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = _add(commands, "decode", "pes_sim.cli.verifying:run_decode",
+             "Show a payload field by field: offset, length, bytes, meaning, and whether its place is public",
+             "pes-sim decode ff4713270011f50fce96010000009aca2921e3f1")  # fmt: skip
+    p.add_argument("payload", metavar="HEX|FILE", help="hex digits, or a file with the payload (or with hex digits)")
+    p.add_argument("--layout", default="", metavar="NAME",
+                   help="imi_std, ibi, ibi_lite, or a layout's .toml file (default: by the version byte)")  # fmt: skip
+    p.add_argument("--json", action="store_true", help="one JSON document on standard output")
+
+
+def _meter(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parent = commands.add_parser("meter", help="make a meter, look at it, refill it, check it in",
+                                 description="Make a meter, look at it, refill it, check it in.",
+                                 epilog="example: pes-sim meter new m1 --zip 20260 && pes-sim meter status m1")  # fmt: skip
+    actions = parent.add_subparsers(title="actions", metavar="ACTION", required=True)
+
+    def action(name: str, what: str, example: str) -> argparse.ArgumentParser:
+        p = _add(actions, name, f"pes_sim.cli.meters:run_{name}", what, f"pes-sim meter {name} {example}")
+        p.add_argument("directory", type=Path, metavar="DIR", help="the meter's directory")
+        return p
+
+    p = action("new", "Manufacture and authorize a meter with a data centre of its own", "m1 --zip 20260 --refill 100")
+    p.add_argument("--zip", default="20260", metavar="NNNNN", help="ZIP Code of the licensing post office (20260)")
+    p.add_argument("--customer", default="TEST CUSTOMER", metavar="NAME", help="the customer's account")
+    p.add_argument("--serial", type=int, default=0, metavar="N", help="the PSD's serial number (default: drawn)")
+    p.add_argument("--departments", type=Path, metavar="FILE.csv", help="code,name of each (default: 100 General)")
+    p.add_argument("--deposit", default="10000.00", metavar="DOLLARS", help="the customer's funds (10000.00)")
+    p.add_argument("--refill", default="", metavar="DOLLARS", help="refill it at once (default: not)")
+    p.add_argument("--clock", choices=("real", "virtual"), default="real",
+                   help="virtual: stands still until 'meter advance' moves it")  # fmt: skip
+    p.add_argument("--start", default="", metavar="TIME", help="where a virtual clock begins (default: now)")
+    p.add_argument("--utc-offset", default="+00:00", metavar="±HH:MM", help="the meter's fixed offset from UTC")
+    p.add_argument("--layout", default="imi_std", metavar="NAME", help="imi_std, or a layout's .toml file")
+    p.add_argument("--seed", default="", metavar="TEXT", help="keys follow from it; the meter says so")
+    p = action("status", "State, registers, hours to the lockout, departments", "m1 --json")
+    p.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    p = action("refill", "Add postage from the customer's funds", "m1 50.00")
+    p.add_argument("amount", metavar="DOLLARS")
+    action("checkin", "Report to the data centre, which restarts the 72 hours", "m1")
+    p = action("advance", "Move a virtual clock on", "m1 72h1m")
+    p.add_argument("duration", metavar="TIME", help="such as 72h1m, 3d or 90s")
+    action("specimens", "Specimens printed each day, to be collected and destroyed (39 CFR 501.9)", "m1")

@@ -1,0 +1,175 @@
+"""`pes-sim meter …`: make a meter, look at it, refill it, check it in, move its clock."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from pes_sim.clock import SystemClock, iso, parse_duration, parse_iso
+from pes_sim.errors import MoneyError, UsageError
+from pes_sim.money import dollars, parse
+from pes_sim.virtual import DEFAULT_DEPARTMENTS, VirtualMeter, create
+
+
+def run_new(options: argparse.Namespace) -> int:
+    """`pes-sim meter new DIR`"""
+    if options.start and options.clock != "virtual":
+        raise UsageError("--start is for a virtual clock", hint="Add --clock virtual")
+    refill = amount("--refill", options.refill) if options.refill else 0
+    start = None
+    if options.clock == "virtual":
+        start = parse_iso(options.start) if options.start else SystemClock().now()
+    create(
+        options.directory,
+        licensing_zip=options.zip,
+        customer=options.customer,
+        psd_serial=options.serial,
+        departments=read_departments(options.departments) if options.departments else DEFAULT_DEPARTMENTS,
+        start=start,
+        utc_offset_minutes=utc_offset(options.utc_offset),
+        seed=options.seed,
+        deposit_mills=amount("--deposit", options.deposit),
+        layout=options.layout,
+    )
+    with VirtualMeter(options.directory) as meter:
+        if refill:
+            meter.refill(refill)
+        info, registers = meter.info(), meter.registers()
+    print(f"Meter {info['psd_serial']} in {options.directory}, licensed for ZIP {info['licensing_zip']}")
+    print(f"  {info['notice']}")
+    print(f"  available {dollars(registers.descending_mills)}", end="")
+    print("" if refill else f" (pes-sim meter refill {options.directory} 100.00 adds some)")
+    return 0
+
+
+def run_status(options: argparse.Namespace) -> int:
+    """`pes-sim meter status DIR`"""
+    with VirtualMeter(options.directory) as meter:
+        document = status_document(meter)
+    if options.json:
+        print(json.dumps(document, indent=2))
+        return 0
+    print(f"Meter {document['psd_serial']}: {document['state']}")
+    for reason in document["lock_reasons"]:
+        print(f"  because: {reason}. A check-in clears it: pes-sim meter checkin {options.directory}")
+    hours = document["hours_to_lockout"]
+    print(f"  check-in   {f'due within {hours} h' if hours >= 0 else f'overdue by {-hours} h'}")
+    print(f"  clock      {document['device_time']} ({document['clock']}), its date is {document['today']}")
+    print(f"  used       {dollars(document['ascending_mills'])}")
+    print(f"  available  {dollars(document['descending_mills'])}")
+    print(f"  control    {dollars(document['control_sum_mills'])}")
+    print(f"  pieces     {document['piece_count']}")
+    for code, total in document["departments"].items():
+        print(f"  department {code} {total['name']}: {total['piece_count']} pieces, {dollars(total['postage_mills'])}")
+    print(f"  {document['notice']}")
+    return 0
+
+
+def status_document(meter: VirtualMeter) -> dict[str, Any]:
+    """Everything that `status --json` prints."""
+    info, status, registers = meter.info(), meter.status(), meter.registers()
+    return {
+        "psd_serial": info["psd_serial"],
+        "model_id": info["model_id"],
+        "provider_id": info["provider_id"],
+        "layout": info["layout"],
+        "notice": info["notice"],
+        "licensing_zip": info["licensing_zip"],
+        "customer": info["customer"],
+        "state": status.state,
+        "lock_reasons": status.lock_reasons,
+        "hours_to_lockout": status.hours_to_lockout,
+        "device_time": iso(status.device_time),
+        "clock": meter.home.config.clock,
+        "today": status.today,
+        "ascending_mills": registers.ascending_mills,
+        "descending_mills": registers.descending_mills,
+        "control_sum_mills": registers.control_sum_mills,
+        "piece_count": registers.piece_count,
+        "zero_piece_count": registers.zero_piece_count,
+        "refill_pending_mills": status.refill_pending_mills,
+        "repaired": status.repaired,
+        "departments": {
+            d.code: {"name": d.name, "piece_count": d.pieces, "postage_mills": d.postage_mills}
+            for d in meter.departments()
+        },
+    }
+
+
+def run_refill(options: argparse.Namespace) -> int:
+    """`pes-sim meter refill DIR DOLLARS`"""
+    wanted = amount("the amount", options.amount)
+    with VirtualMeter(options.directory) as meter:
+        registers = meter.refill(wanted)
+    print(f"{dollars(wanted)} added, {dollars(registers.descending_mills)} available")
+    return 0
+
+
+def run_checkin(options: argparse.Namespace) -> int:
+    """`pes-sim meter checkin DIR`"""
+    with VirtualMeter(options.directory) as meter:
+        status = meter.check_in()
+    print(f"checked in: {status.state}, {status.hours_to_lockout} h to the next one")
+    return 0
+
+
+def run_advance(options: argparse.Namespace) -> int:
+    """`pes-sim meter advance DIR TIME`"""
+    step = parse_duration(options.duration)
+    with VirtualMeter(options.directory) as meter:
+        meter.advance(step)
+        status = meter.status()
+    print(f"the clock stands at {iso(status.device_time)}; the meter is {status.state}")
+    return 0
+
+
+def run_specimens(options: argparse.Namespace) -> int:
+    """`pes-sim meter specimens DIR`"""
+    with VirtualMeter(options.directory) as meter:
+        days = meter.home.store.printed_by_day()
+    print("Specimens printed by day. 39 CFR 501.9(b): all of them are to be collected and destroyed daily.")
+    for day, pieces, mills in days:
+        print(f"  {day}  {pieces} pieces  {dollars(mills)} face value")
+    return 0
+
+
+def amount(what: str, text: str) -> int:
+    """Mills from an option in dollars. Raises `UsageError`."""
+    try:
+        return parse(text)
+    except MoneyError as problem:
+        raise UsageError(f"{what}: {problem.message}", hint=problem.hint) from None
+
+
+def utc_offset(text: str) -> int:
+    """Minutes from "+05:30". Raises `UsageError`."""
+    found = re.fullmatch(r"([+-])(\d\d):([0-5]\d)", text)
+    minutes = (int(found[2]) * 60 + int(found[3])) * (-1 if found[1] == "-" else 1) if found else 9999
+    if abs(minutes) > 14 * 60:
+        raise UsageError(f"{text!r} is not an offset from UTC", hint="Allowed: -14:00 to +14:00, such as --utc-offset=-05:00")
+    return minutes
+
+
+def read_departments(path: Path) -> dict[str, str]:
+    """Codes and names from a CSV file with the columns code and name. Raises `UsageError`."""
+    try:
+        rows = list(csv.DictReader(path.read_text("utf-8-sig").splitlines()))
+    except (OSError, UnicodeDecodeError, csv.Error) as problem:
+        raise UsageError(f"{path} cannot be read: {problem}") from None
+    found: dict[str, str] = {}
+    for line, row in enumerate(rows, 2):
+        code, name = (row.get("code") or "").strip(), (row.get("name") or "").strip()
+        if not (code.isascii() and code.isalnum() and len(code) <= 16) or not 0 < len(name) <= 64:
+            raise UsageError(
+                f"{path}, line {line}: not a department", hint="Columns code (1 to 16 letters and digits) and name (to 64)"
+            )
+        if code in found:
+            raise UsageError(f"{path}, line {line}: department {code} stands twice")
+        found[code] = name
+    if not found:
+        raise UsageError(f"{path} names no department", hint="Its first line is code,name")
+    return found

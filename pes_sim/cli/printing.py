@@ -1,0 +1,188 @@
+"""`pes-sim print`: a mail job through a meter into a PDF.
+
+* Nothing is printed from a job with a bad row, unless `--skip-bad` is given.
+* Every piece's request id follows from the job's id and the row's line, so a job that stopped can go on: pieces that
+  were paid come back with the same indicia and are not paid again.
+* The PDF and the books agree whatever happens: a piece is paid and drawn, or neither; Ctrl-C waits for that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from pathlib import Path
+
+from pes_sim.cli import console
+from pes_sim.entropy import Entropy
+from pes_sim.errors import InsufficientFunds, PesError, UsageError
+from pes_sim.indicium import layout as layouts
+from pes_sim.meter import rates
+from pes_sim.meter.job import Job, JobPiece, read_job
+from pes_sim.meter.meter import Meter, Printed
+from pes_sim.money import dollars
+from pes_sim.preview.pdf import EnvelopePdf, Imprint
+from pes_sim.psd.storage import write_atomically
+from pes_sim.virtual import VirtualMeter
+
+
+@dataclass(slots=True)
+class Run:
+    """What became of a job: the pieces printed, and what stopped it (None when nothing did)."""
+
+    job_id: str
+    printed: list[tuple[JobPiece, Printed]] = field(default_factory=list)
+    stopped_by: PesError | None = None
+    stopped_at: JobPiece | None = None
+    interrupted: bool = False
+
+
+def run(options: argparse.Namespace) -> int:
+    """`pes-sim print --meter DIR --job FILE.csv --out FILE.pdf`"""
+    with VirtualMeter(options.meter) as meter:
+        job_id, pieces = _load(options, meter)
+        result = print_job(meter, pieces, options.out, job_id)
+        left = meter.registers().descending_mills
+    spent = sum(printed.postage_mills for _, printed in result.printed)
+    where = f" into {options.out}" if result.printed else ""
+    print(f"{len(result.printed)} of {len(pieces)} pieces printed{where}, {dollars(spent)}; {dollars(left)} available")
+    if result.stopped_at is not None and result.stopped_by is not None:
+        print(f"pes-sim: stopped at line {result.stopped_at.line}: {result.stopped_by.message}", file=sys.stderr)
+        print(f"  {_what_now(result.stopped_by, options)}", file=sys.stderr)
+    if result.interrupted or result.stopped_by:
+        again = f"pes-sim print --meter {options.meter} --resume {job_id} --out {options.out}"
+        print(f"  To go on with the rest: {again}", file=sys.stderr)
+        return 130 if result.interrupted else 1
+    return 0
+
+
+def _what_now(problem: PesError, options: argparse.Namespace) -> str:
+    if isinstance(problem, InsufficientFunds):
+        return f"{dollars(int(problem.detail['missing_mills']))} missing: pes-sim meter refill {options.meter} DOLLARS"
+    return problem.hint or "See pes-sim meter status"
+
+
+def _load(options: argparse.Namespace, meter: VirtualMeter) -> tuple[str, Sequence[JobPiece]]:
+    if options.resume:
+        return options.resume, _load_saved(options.meter, options.resume)
+    codes = [d.code for d in meter.departments()]
+    today = date.fromisoformat(meter.status().today)
+    job = read_job(options.job, today=today, departments=codes, rates=rates.built_in())
+    report_problems(job, skip=options.skip_bad)
+    job_id = new_job_id(meter.home.entropy, meter.status().log_sequence)
+    _save(options.meter, job_id, job.pieces)
+    return job_id, job.pieces
+
+
+def report_problems(job: Job, *, skip: bool) -> None:
+    """Lists bad rows. Raises `UsageError` unless they are to be skipped and good ones are left."""
+    for problem in job.problems:
+        print(f"{'skipped: ' if skip else ''}{problem}", file=sys.stderr)
+    lines = len({problem.line for problem in job.problems})
+    if job.problems and not skip:
+        raise UsageError(
+            f"{lines} bad rows; nothing was printed or debited", hint="Correct them, or print the others with --skip-bad"
+        )
+    if not job.pieces:
+        raise UsageError("no good row is left; nothing was printed or debited")
+
+
+def new_job_id(entropy: Entropy, log_sequence: int) -> str:
+    """A name for one run of one job."""
+    return f"job-{log_sequence}-{entropy(4).hex()}"
+
+
+def request_id(job_id: str, line: int) -> bytes:
+    """The request id of one row of one run: the same row again is the same request."""
+    return hashlib.sha256(f"{job_id}:{line}".encode()).digest()[:16]
+
+
+class _Stopped(Exception):
+    """Leaves the PDF's `with`: it keeps the pages so far, or no file where there is none."""
+
+
+def print_job(meter: Meter, pieces: Sequence[JobPiece], out: Path, job_id: str) -> Run:
+    """Prints every piece, a page each. Stops at the first that the meter refuses; the PDF holds those before it."""
+    result = Run(job_id)
+    draw = _Drawer(meter)
+    with (
+        contextlib.suppress(_Stopped),
+        console.held() as interruption,
+        EnvelopePdf(out, title=f"Specimen indicia of meter {draw.meter_name}") as pdf,
+    ):
+        for piece in console.progress(pieces, "printing"):
+            if interruption.asked:
+                result.interrupted = True
+                raise _Stopped
+            try:
+                printed = _print_one(meter, piece, job_id)
+            except PesError as problem:
+                result.stopped_by, result.stopped_at = problem, piece
+                raise _Stopped from None
+            pdf.add(draw.imprint(piece, printed))
+            result.printed.append((piece, printed))
+    return result
+
+
+class _Drawer:
+    """What a meter's imprints have in common, asked for once."""
+
+    def __init__(self, meter: Meter) -> None:
+        info = meter.info()
+        self.meter_name = f"{info['provider_id']}{info['model_id']}{info['psd_serial']:010d}"
+        self._zip = info["licensing_zip"]
+        self._symbol = layouts.load(info["layout"]).symbol
+        self._departments = {d.code: d.name for d in meter.departments()}
+
+    def imprint(self, piece: JobPiece, printed: Printed) -> Imprint:
+        """The page of one piece."""
+        day = date.fromisoformat(piece.mailing_date)
+        return Imprint(
+            payload=printed.indicium,
+            symbol_size=self._symbol,
+            postage_mills=printed.postage_mills,
+            mailing_date=day,
+            mail_class=rates.built_in().on(day).category(piece.mail_class).title,
+            origin_zip=self._zip,
+            meter_serial=self.meter_name,
+            piece_count=printed.registers.piece_count,
+            destination=piece.destination,
+            text=piece.text,
+            reference=f"Department {piece.department} {self._departments.get(piece.department, '')}",
+            weight_text=f"{rates.ounces(piece.weight)} oz",
+        )
+
+
+def _print_one(meter: Meter, piece: JobPiece, job_id: str) -> Printed:
+    return meter.print_piece(
+        department=piece.department,
+        mail_class=piece.mail_class,
+        weight=piece.weight,
+        destination=piece.destination,
+        mailing_date=piece.mailing_date,
+        amount_mills=piece.amount_mills,
+        request_id=request_id(job_id, piece.line),
+    )
+
+
+def _save(directory: Path, job_id: str, pieces: Sequence[JobPiece]) -> None:
+    # With its dates worked out: "today" must mean the same day when the job goes on tomorrow.
+    jobs = directory / "jobs"
+    jobs.mkdir(exist_ok=True)
+    write_atomically(jobs / f"{job_id}.json", json.dumps([asdict(piece) for piece in pieces]).encode())
+
+
+def _load_saved(directory: Path, job_id: str) -> list[JobPiece]:
+    path = directory / "jobs" / f"{job_id}.json"
+    known = sorted(file.stem for file in (directory / "jobs").glob("*.json"))
+    if job_id not in known:
+        raise UsageError(f"{directory} has no job {job_id!r}", hint=f"Known: {', '.join(known[-5:]) or 'none'}")
+    try:
+        return [JobPiece(**row) for row in json.loads(path.read_bytes())]
+    except (ValueError, TypeError) as problem:
+        raise UsageError(f"{path} cannot be understood: {problem}") from None

@@ -1,0 +1,173 @@
+"""`pes-sim verify` and `pes-sim decode`: what a payload says, and whether it is true."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pes_sim.cli import console
+from pes_sim.errors import PayloadError, UsageError
+from pes_sim.indicium import layout as layouts
+from pes_sim.indicium.api import from_hex, trust
+from pes_sim.indicium.layout import Layout, Row
+from pes_sim.indicium.verify import Report, Trust, Verdict, verify
+from pes_sim.money import dollars
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One payload and where it was: file and page (1 for a .bin). None where a page has no symbol that can be read."""
+
+    file: Path
+    page: int
+    payload: bytes | None
+
+
+def run_verify(options: argparse.Namespace) -> int:
+    """`pes-sim verify FILE …`. 0 when every indicium is valid."""
+    results = [
+        (found, verify(found.payload, _trust(options, file)) if found.payload is not None else None)
+        for file in options.files
+        for found in read_file(file, options.dpi)
+    ]
+    good = all(report is not None and report.verdict is Verdict.VALID for _, report in results)
+    if options.json:
+        print(json.dumps({"valid": good, "indicia": [_document(f, r) for f, r in results]}, indent=2))
+    else:
+        for found, report in results:
+            _show(found, report)
+        count = sum(report is not None and report.verdict is Verdict.VALID for _, report in results)
+        print(f"{count} of {len(results)} valid. Specimens: no valid postage, whatever the verdict.")
+    return 0 if good else 1
+
+
+def read_file(path: Path, dpi: int) -> Iterator[Found]:
+    """The payloads of a file: its bytes for a .bin, otherwise the symbols of its pages."""
+    if path.suffix.lower() == ".bin":
+        yield Found(path, 1, read_bytes(path))
+        return
+    from pes_sim.indicium import symbol
+    from pes_sim.preview import image
+
+    for number, page in enumerate(image.pages(path, dpi), 1):
+        payloads = symbol.read(page, "zxing", limit=8)
+        for payload in payloads:
+            yield Found(path, number, payload)
+        if not payloads:
+            yield Found(path, number, None)
+
+
+def read_bytes(path: Path) -> bytes:
+    """A small file's bytes. Raises `UsageError`."""
+    try:
+        data = path.read_bytes()
+    except OSError as problem:
+        raise UsageError(f"{path} cannot be read: {problem.strerror}") from None
+    if len(data) > 65536:
+        raise UsageError(f"{path} has {len(data)} bytes, which is no payload", hint="A payload has some 20 to 200")
+    return data
+
+
+def _trust(options: argparse.Namespace, file: Path) -> Trust:
+    ca = options.ca or file.parent / "ca.pem"
+    psd = options.psd or [file.parent / "psd.pem"]
+    if (options.ca or ca.exists()) and (options.psd or psd[0].exists()):
+        return trust(ca, psd)
+    return Trust()
+
+
+def _document(found: Found, report: Report | None) -> dict[str, Any]:
+    document: dict[str, Any] = {"file": str(found.file), "page": found.page}
+    if report is None or found.payload is None:
+        return document | {"verdict": "unreadable", "checks": []}
+    return document | {
+        "verdict": report.verdict.value,
+        "layout": report.layout,
+        "payload_hex": found.payload.hex(),
+        "fields": {name: _plain(value) for name, value in report.values.items()},
+        "checks": [{"name": c.name, "passed": c.passed, "note": c.note} for c in report.checks],
+    }
+
+
+def _show(found: Found, report: Report | None) -> None:
+    where = f"{found.file} page {found.page}"
+    if report is None:
+        print(f"{where}: unreadable: no Data Matrix symbol could be read (a higher --dpi or a better scan may help)")
+        return
+    values, summary = report.values, ""
+    if "postage_mills" in values and "mailing_date" in values:
+        summary = f": {dollars(int(values['postage_mills']))}, {values['mailing_date']}, PSD {values['psd_serial']}"
+    print(f"{where}: {report.verdict}{summary}")
+    if report.verdict is not Verdict.VALID:
+        failed = report.checks[-1]
+        print(f"  {failed.name}: {failed.note}")
+        if report.verdict is Verdict.NO_CERTIFICATE:
+            print("  Give --ca ca.pem and --psd psd.pem; a meter's directory holds both")
+
+
+def run_decode(options: argparse.Namespace) -> int:
+    """`pes-sim decode HEX|FILE`"""
+    payload = _payload(options.payload)
+    layout = layouts.load(options.layout) if options.layout else layouts.recognise(payload)
+    rows = layout.describe(payload)
+    if options.json:
+        print(json.dumps(_decoded(layout, payload, rows), indent=2))
+        return 0
+    print(f"{layout.title}: {len(payload)} bytes")
+    console.table(
+        "",
+        ("offset", "length", "field", "bytes", "value", "basis", "meaning"),
+        [(r.offset, r.length, r.name, _short(r.raw), _shown(r), r.basis, r.meaning) for r in rows],
+        right=(0, 1),
+    )
+    if layout.title.startswith("IMI"):
+        print("The IMI Performance Criteria are not public: fields marked assumed are this simulator's own.")
+    return 0
+
+
+def _payload(text: str) -> bytes:
+    if os.path.exists(text):
+        data = read_bytes(Path(text))
+        try:
+            return from_hex(data.decode("ascii"))
+        except (UnicodeDecodeError, PayloadError):
+            return data
+    try:
+        return from_hex(text)
+    except PayloadError as problem:
+        raise UsageError(f"{text[:60]!r} is neither a file nor hex digits: {problem.message}") from None
+
+
+def _decoded(layout: Layout, payload: bytes, rows: list[Row]) -> dict[str, Any]:
+    return {
+        "layout": layout.name,
+        "title": layout.title,
+        "construct": layout.construct,
+        "length": len(payload),
+        "fields": [
+            {
+                "name": r.name, "offset": r.offset, "length": r.length, "raw_hex": r.raw.hex(),
+                "value": _plain(r.value), "unit": r.unit, "meaning": r.meaning, "basis": r.basis, "source": r.source,
+            }
+            for r in rows
+        ],
+    }  # fmt: skip
+
+
+def _plain(value: object) -> object:
+    return value.hex() if isinstance(value, bytes) else value
+
+
+def _short(raw: bytes) -> str:
+    return raw.hex() if len(raw) <= 8 else f"{raw[:6].hex()}…"
+
+
+def _shown(row: Row) -> str:
+    if row.unit == "mills" and isinstance(row.value, int):
+        return dollars(row.value)
+    return _short(row.value) if isinstance(row.value, bytes) else f"{row.value} {row.unit}".strip()

@@ -1,0 +1,100 @@
+"""The one clock. Nothing else in `pes_sim` reads the system's time or sleeps.
+
+An instant is an `int` of microseconds since 1970-01-01 UTC: exact, cheap, and the same on the wire and on disk.
+Device, link, provider and post office share one `Clock`; jumping 72 hours drives the same code as waiting for them.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, date, datetime, timedelta, timezone
+from typing import Final, Protocol
+
+from pes_sim.errors import UsageError
+
+SECOND: Final = 1_000_000
+MINUTE: Final = 60 * SECOND
+HOUR: Final = 60 * MINUTE
+DAY: Final = 24 * HOUR
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST: Final = int((datetime(9999, 12, 30, tzinfo=UTC) - _EPOCH).total_seconds()) * SECOND
+
+
+class Clock(Protocol):
+    """Whatever tells the time. `now` is in microseconds since 1970-01-01 UTC."""
+
+    def now(self) -> int: ...
+
+
+class SystemClock:
+    """The machine's own clock."""
+
+    def now(self) -> int:
+        return time.time_ns() // 1000
+
+
+class VirtualClock:
+    """A clock that stands still until it is told to move. It never goes back."""
+
+    def __init__(self, start: int) -> None:
+        self._now = start
+
+    def now(self) -> int:
+        return self._now
+
+    def advance(self, microseconds: int) -> int:
+        """Moves the clock on; gives the new instant. Raises `UsageError` for a step back or past the year 9999."""
+        if microseconds < 0:
+            raise UsageError("the clock never goes back", hint="Give a positive step")
+        if self._now + microseconds > _LAST:
+            raise UsageError("the clock cannot go past the year 9999", hint="Give a smaller step")
+        self._now += microseconds
+        return self._now
+
+
+def stopwatch() -> float:
+    """Seconds on a clock that only runs forward, for progress displays and benchmarks. No rule may depend on it."""
+    return time.perf_counter()
+
+
+def local_date(instant: int, utc_offset_minutes: int = 0) -> date:
+    """The calendar date at `instant`, at a fixed offset from UTC."""
+    zone = timezone(timedelta(minutes=utc_offset_minutes))
+    return (_EPOCH + timedelta(microseconds=instant)).astimezone(zone).date()
+
+
+def iso(instant: int) -> str:
+    """`instant` as ISO 8601 in UTC, to the second: "2026-07-13T15:00:00Z"."""
+    return (_EPOCH + timedelta(microseconds=instant)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def parse_iso(text: str) -> int:
+    """An instant from ISO 8601 text; without an offset it is UTC. Raises `UsageError`."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is not a date and time", hint="Allowed: 2026-07-13T15:00:00Z") from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+_UNITS: Final = {"d": DAY, "h": HOUR, "m": MINUTE, "s": SECOND}
+
+
+def parse_duration(text: str) -> int:
+    """Microseconds from text such as "72h1m", "3d" or "90s". Raises `UsageError`."""
+    total, digits = 0, ""
+    for char in text:
+        if char.isascii() and char.isdigit():
+            digits += char
+        elif char in _UNITS and digits:
+            total += int(digits) * _UNITS[char]
+            digits = ""
+        else:
+            break
+    else:
+        if text and not digits:
+            return total
+    raise UsageError(f"{text!r} is not a duration", hint="Allowed: 72h1m, 3d, 90s")

@@ -1,0 +1,92 @@
+"""X.509 certificates of the test PKI: what each must say, and how one is read.
+
+The subject tells the purpose (organizational unit) and, for a PSD, its serial number. A certificate of one purpose
+never passes for another. This is the simulator's own profile: the real PKI's is not public.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from pes_sim.errors import BadCertificate
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
+
+class Purpose(StrEnum):
+    """What a certificate is for: the organizational unit of its subject."""
+
+    ANCHOR = "PES-SIM test CA"
+    PROVIDER = "PES-SIM provider messages"
+    PSD = "PES-SIM specimen indicia"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A certificate that chains to the anchor: its serial number, its key as a point, and the device it names or 0."""
+
+    serial: int
+    point: bytes
+    device: int
+    not_before: int
+    not_after: int
+
+
+def check_anchor(der: bytes) -> None:
+    """Raises `BadCertificate` unless `der` is a self-signed certificate of the test CA."""
+    _check(_load(der), _load(der), Purpose.ANCHOR)
+
+
+def read(der: bytes, anchor: bytes, purpose: Purpose) -> Checked:
+    """The certificate in `der`. Raises `BadCertificate` unless `anchor` issued it for `purpose`."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+    from cryptography.x509.oid import NameOID
+
+    certificate = _load(der)
+    _check(certificate, _load(anchor), purpose)
+    names = certificate.subject.get_attributes_for_oid(NameOID.SERIAL_NUMBER)
+    device = str(names[0].value) if names else "0"
+    return Checked(
+        serial=certificate.serial_number,
+        point=certificate.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint),
+        device=int(device) if device.isascii() and device.isdigit() else 0,
+        not_before=int(certificate.not_valid_before_utc.timestamp()),
+        not_after=int(certificate.not_valid_after_utc.timestamp()),
+    )
+
+
+def _load(der: bytes) -> Certificate:
+    from cryptography import x509
+
+    try:
+        return x509.load_der_x509_certificate(der)
+    except ValueError:
+        raise BadCertificate("not an X.509 certificate in DER") from None
+
+
+def _check(certificate: Certificate, anchor: Certificate, purpose: Purpose) -> None:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    units = [str(a.value) for a in certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)]
+    if units != [purpose.value]:
+        raise BadCertificate(f"the certificate is for {', '.join(units) or 'no purpose'}, not for {purpose.value}")
+    key = certificate.public_key()
+    if not (isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)):
+        raise BadCertificate("the certificate's key is not a P-256 key")
+    try:
+        certificate.verify_directly_issued_by(anchor)
+    except (ValueError, TypeError, InvalidSignature):
+        raise BadCertificate("the certificate was not issued by the trust anchor") from None
+
+
+def from_pem(data: bytes) -> bytes:
+    """DER from PEM. Raises `ValueError` when it is no certificate."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    return x509.load_pem_x509_certificate(data).public_bytes(Encoding.DER)

@@ -1,0 +1,148 @@
+"""How one field's value becomes bytes and back: one table, a row a coding.
+
+* `encode` takes a legal value and raises `ValueError` for any other, never truncating.
+* `decode` never fails: bytes that mean nothing in the coding come back as "#" and the number or hex they hold, because
+  a verifier must be able to show an altered payload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal
+
+Value = int | str | bytes
+Encode = Callable[[Value], bytes]
+Decode = Callable[[bytes], Value]
+
+_ELEVEN_DIGITS = 1 << 39
+"""Set in a 5-byte routing code whose 11 digits begin with 00, which would otherwise read as 9 digits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coding:
+    """`make(length, names)` gives the pair of functions; `lengths` are the byte lengths that the coding allows."""
+
+    make: Callable[[int, Mapping[str, int]], tuple[Encode, Decode]]
+    lengths: range
+    holds: str
+
+
+def _digits(value: Value, count: int) -> int:
+    if not (isinstance(value, str) and len(value) == count and value.isascii() and value.isdigit()):
+        raise ValueError(f"must be text of {count} digits")
+    return int(value)
+
+
+def _uint(order: Literal["little", "big"]) -> Callable[[int, Mapping[str, int]], tuple[Encode, Decode]]:
+    def make(length: int, _: Mapping[str, int]) -> tuple[Encode, Decode]:
+        limit = 1 << 8 * length
+
+        def encode(value: Value) -> bytes:
+            if type(value) is not int or not 0 <= value < limit:
+                raise ValueError(f"must be a whole number from 0 to {limit - 1}")
+            return value.to_bytes(length, order)
+
+        return encode, lambda raw: int.from_bytes(raw, order)
+
+    return make
+
+
+def _ascii(length: int, _: Mapping[str, int]) -> tuple[Encode, Decode]:
+    def encode(value: Value) -> bytes:
+        if not (isinstance(value, str) and len(value) == length and value.isascii() and value.isprintable()):
+            raise ValueError(f"must be {length} printable ASCII characters")
+        return value.encode()
+
+    def decode(raw: bytes) -> Value:
+        text = raw.decode("latin-1")
+        return text if text.isascii() and text.isprintable() else f"#{raw.hex()}"
+
+    return encode, decode
+
+
+def _bytes(length: int, _: Mapping[str, int]) -> tuple[Encode, Decode]:
+    def encode(value: Value) -> bytes:
+        if not (isinstance(value, bytes) and len(value) == length):
+            raise ValueError(f"must be {length} bytes")
+        return value
+
+    return encode, bytes
+
+
+def _date(length: int, _: Mapping[str, int]) -> tuple[Encode, Decode]:
+    def encode(value: Value) -> bytes:
+        try:
+            day = date.fromisoformat(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            raise ValueError("must be a date, YYYY-MM-DD") from None
+        return (day.year * 10000 + day.month * 100 + day.day).to_bytes(length, "little")
+
+    def decode(raw: bytes) -> Value:
+        number = int.from_bytes(raw, "little")
+        try:
+            return date(number // 10000, number // 100 % 100, number % 100).isoformat()
+        except ValueError:
+            return f"#{number}"
+
+    return encode, decode
+
+
+def _zip5(length: int, _: Mapping[str, int]) -> tuple[Encode, Decode]:
+    def decode(raw: bytes) -> Value:
+        number = int.from_bytes(raw, "little")
+        return f"{number:05d}" if number <= 99999 else f"#{number}"
+
+    return lambda value: _digits(value, 5).to_bytes(length, "little"), decode
+
+
+def _routing(length: int, _: Mapping[str, int]) -> tuple[Encode, Decode]:
+    def encode(value: Value) -> bytes:
+        if value == "":
+            return bytes(length)
+        if not isinstance(value, str) or len(value) not in (5, 9, 11):
+            raise ValueError("must be text of 5, 9 or 11 digits, or empty")
+        number = _digits(value, len(value))
+        if len(value) == 11 and number < 10**9:
+            number |= _ELEVEN_DIGITS
+        elif number < (1, 10**5)[len(value) == 9]:
+            raise ValueError("must not be a ZIP Code of zeros")
+        return number.to_bytes(length, "little")
+
+    def decode(raw: bytes) -> Value:
+        number = int.from_bytes(raw, "little")
+        code = number & ~_ELEVEN_DIGITS
+        if number == 0:
+            return ""
+        if number != code:
+            return f"{code:011d}" if code < 10**9 else f"#{number}"
+        width = 5 if code < 10**5 else 9 if code < 10**9 else 11
+        return f"{code:0{width}d}" if code < 10**11 else f"#{number}"
+
+    return encode, decode
+
+
+def _name(length: int, names: Mapping[str, int]) -> tuple[Encode, Decode]:
+    coded = {name: number.to_bytes(length, "little") for name, number in names.items()}
+    named: dict[bytes, Value] = {raw: name for name, raw in coded.items()}
+
+    def encode(value: Value) -> bytes:
+        try:
+            return coded[value]  # type: ignore[index]
+        except (KeyError, TypeError):
+            raise ValueError(f"must be one of {', '.join(coded)}") from None
+
+    return encode, lambda raw: named.get(raw) or f"#{int.from_bytes(raw, 'little')}"
+
+
+CODINGS: dict[str, Coding] = {
+    "uint-le": Coding(_uint("little"), range(1, 9), "a whole number, least significant byte first"),
+    "uint-be": Coding(_uint("big"), range(1, 9), "a whole number, most significant byte first"),
+    "ascii": Coding(_ascii, range(1, 65), "printable ASCII characters, filling the field"),
+    "bytes": Coding(_bytes, range(1, 129), "bytes without further meaning"),
+    "date-le": Coding(_date, range(4, 5), "YYYYMMDD as a whole number, least significant byte first"),
+    "zip5-le": Coding(_zip5, range(3, 5), "a 5-digit ZIP Code as a whole number, least significant byte first"),
+    "routing-le": Coding(_routing, range(5, 6), "5, 9 or 11 digits as a whole number, 0 for none"),
+    "name-le": Coding(_name, range(1, 5), "a number that stands for a name, least significant byte first"),
+}

@@ -1,0 +1,226 @@
+"""Layouts are data: a TOML file says which bytes an indicium holds; this module compiles it to `pack` and `unpack`.
+
+* A layout that cannot work (gap, overlap, unknown coding, overflow of the symbol) is refused when it is loaded.
+* Only the specimen provider's ID can be packed (39 CFR 501.9: a test system prints specimen indicia only). Reading any
+  provider's payload is fine.
+* Bytes beyond the end of the layout are kept as `trailing`, never dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from pes_sim.errors import LayoutError, PayloadError
+from pes_sim.indicium.codings import CODINGS, Decode, Encode, Value
+
+SPECIMEN_PROVIDER: Final = "99"
+BUILT_IN: Final = ("imi_std", "ibi", "ibi_lite")
+CAPACITY: Final = {"20x20": 20, "32x32": 60, "36x36": 84, "40x40": 112, "44x44": 142, "48x48": 172}
+"""Bytes that a square ECC 200 symbol holds in Base 256 (ISO/IEC 16022: data codewords less latch and length)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a layout. `basis` is "public" or "assumed"; `source` says where a public fact stands."""
+
+    name: str
+    offset: int
+    length: int
+    coding: str
+    meaning: str
+    basis: str
+    unit: str = ""
+    source: str = ""
+    values: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """The bytes after the fields. `scheme` names an algorithm of `verify.SCHEMES` where the verifier knows it."""
+
+    scheme: str
+    length: int
+    meaning: str
+    basis: str
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Indicium:
+    """A payload that was understood: `values` by field name, and the very bytes it was read from."""
+
+    layout: Layout
+    values: Mapping[str, Value]
+    signed: bytes
+    signature: bytes
+    trailing: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One field of one payload, for people: what it holds, where, and how sure its place is."""
+
+    name: str
+    offset: int
+    length: int
+    raw: bytes
+    value: Value
+    unit: str
+    meaning: str
+    basis: str
+    source: str
+
+
+class Layout:
+    """A compiled layout. Make one with `load` or `builtin`."""
+
+    def __init__(self, document: Mapping[str, Any], where: str) -> None:
+        try:
+            self.name = str(document["name"])
+            self.title = str(document["title"])
+            self.construct = str(document["construct"])
+            self.writable = bool(document["writable"])
+            self.symbol = str(document["symbol"])
+            self.versions = range(int(document["versions"][0]), int(document["versions"][1]) + 1)
+            self.signature = Signature(**document["signature"])
+            self.fields = tuple(Field(**row) for row in document["field"])
+        except (KeyError, TypeError, ValueError, IndexError) as problem:
+            raise LayoutError(f"{where}: the layout lacks or misnames a part: {problem}") from None
+        self._codecs = tuple(self._compile(row, where) for row in self.fields)
+        self.signed_length = sum(row.length for row in self.fields)
+        self.length = self.signed_length + self.signature.length
+        self._check(where)
+
+    def _compile(self, row: Field, where: str) -> tuple[str, int, int, Encode, Decode]:
+        coding = CODINGS.get(row.coding)
+        if coding is None:
+            raise LayoutError(f"{where}: field {row.name} has the unknown coding {row.coding!r}",
+                              hint=f"Known: {', '.join(CODINGS)}")  # fmt: skip
+        if row.length not in coding.lengths:
+            raise LayoutError(f"{where}: field {row.name} has {row.length} bytes; {row.coding} takes "
+                              f"{coding.lengths.start} to {coding.lengths.stop - 1}")  # fmt: skip
+        encode, decode = coding.make(row.length, row.values)
+        return row.name, row.offset, row.offset + row.length, encode, decode
+
+    def _check(self, where: str) -> None:
+        position = 0
+        for row in self.fields:
+            if row.offset != position:
+                raise LayoutError(f"{where}: field {row.name} begins at {row.offset}, but the one before ends at "
+                                  f"{position}", hint="Fields stand in order, without gap or overlap")  # fmt: skip
+            if row.basis not in ("public", "assumed"):
+                raise LayoutError(f"{where}: field {row.name} has basis {row.basis!r}", hint="Public or assumed?")
+            position += row.length
+        names = [row.name for row in self.fields]
+        if len(set(names)) != len(names):
+            raise LayoutError(f"{where}: two fields have one name")
+        if self.symbol not in CAPACITY:
+            raise LayoutError(f"{where}: unknown symbol {self.symbol!r}", hint=f"Known: {', '.join(CAPACITY)}")
+        if self.length > CAPACITY[self.symbol]:
+            raise LayoutError(f"{where}: {self.length} bytes do not fit a {self.symbol} symbol, which holds "
+                              f"{CAPACITY[self.symbol]}")  # fmt: skip
+
+    def pack(self, values: Mapping[str, Value]) -> bytes:
+        """The bytes to be signed. Raises `LayoutError` for a missing, unknown or impossible value."""
+        if not self.writable:
+            raise LayoutError(f"layout {self.name} is read-only", hint="This construct is read here, never made")
+        provider = values.get("provider_id", SPECIMEN_PROVIDER)
+        if provider != SPECIMEN_PROVIDER:
+            raise LayoutError(f"provider ID {provider!r} is refused: specimens bear {SPECIMEN_PROVIDER} only",
+                              hint="39 CFR 501.9: a test system never prints under a real provider's ID")  # fmt: skip
+        parts = []
+        name = ""
+        try:
+            for name, _, _, encode, _ in self._codecs:
+                parts.append(encode(values[name]))
+        except KeyError:
+            raise LayoutError(f"layout {self.name} needs a value for {name}") from None
+        except ValueError as problem:
+            raise LayoutError(f"{name} {problem}, not {values[name]!r}", field=name) from None
+        if len(values) != len(parts):
+            unknown = sorted(set(values) - {row.name for row in self.fields})
+            raise LayoutError(f"layout {self.name} has no field {', '.join(unknown)}")
+        return b"".join(parts)
+
+    def unpack(self, payload: bytes) -> Indicium:
+        """The fields of `payload`. Raises `PayloadError` naming the field in which a short one ends."""
+        if len(payload) < self.length:
+            name, start, end = self._field_at(len(payload))
+            raise PayloadError(
+                f"truncated: the payload ends in field {name} (bytes {start} to {end}), "
+                f"{len(payload)} of {self.length} bytes",
+                field=name, length=len(payload), expected=self.length,
+            )  # fmt: skip
+        return Indicium(
+            layout=self,
+            values={name: decode(payload[start:end]) for name, start, end, _, decode in self._codecs},
+            signed=payload[: self.signed_length],
+            signature=payload[self.signed_length : self.length],
+            trailing=payload[self.length :],
+        )
+
+    def _field_at(self, position: int) -> tuple[str, int, int]:
+        for name, start, end, _, _ in self._codecs:
+            if position < end:
+                return name, start, end
+        return "signature", self.signed_length, self.length
+
+    def describe(self, payload: bytes) -> list[Row]:
+        """Every field of `payload` for people, the signature and trailing bytes included."""
+        parsed = self.unpack(payload)
+        rows = [
+            Row(f.name, f.offset, f.length, payload[f.offset : f.offset + f.length], parsed.values[f.name], f.unit,
+                f.meaning, f.basis, f.source)
+            for f in self.fields
+        ]  # fmt: skip
+        s = self.signature
+        rows.append(Row("signature", self.signed_length, s.length, parsed.signature, parsed.signature, "",
+                        f"{s.scheme}: {s.meaning}", s.basis, s.source))  # fmt: skip
+        if parsed.trailing:
+            rows.append(Row("trailing", self.length, len(parsed.trailing), parsed.trailing, parsed.trailing, "",
+                            "Bytes after the layout's end, kept as they are", "assumed", ""))  # fmt: skip
+        return rows
+
+
+@cache
+def builtin(name: str) -> Layout:
+    """A layout that comes with the package. Raises `LayoutError` with the names there are."""
+    if name not in BUILT_IN:
+        raise LayoutError(f"there is no layout {name!r}", hint=f"Known: {', '.join(BUILT_IN)}, or a TOML file's path")
+    return load_file(Path(__file__).parent / "layouts" / f"{name}.toml")
+
+
+def load_file(path: Path) -> Layout:
+    """A layout from a TOML file. Raises `LayoutError` naming the file and what is wrong in it."""
+    import tomllib
+
+    try:
+        return Layout(tomllib.loads(path.read_text("utf-8")), str(path))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise LayoutError(f"{path}: not a TOML file: {problem}") from None
+    except OSError as problem:
+        raise LayoutError(f"{path}: cannot be read: {problem.strerror}") from None
+
+
+def load(name: str) -> Layout:
+    """A layout by built-in name, or by path when `name` ends in .toml."""
+    return load_file(Path(name)) if name.endswith(".toml") else builtin(name)
+
+
+def recognise(payload: bytes, layouts: Iterable[Layout] | None = None) -> Layout:
+    """The layout whose version numbers hold byte 0. Raises `PayloadError` when none does."""
+    if not payload:
+        raise PayloadError("truncated: the payload is empty", field="indicia_version", length=0, expected=1)
+    known = list(layouts) if layouts is not None else [builtin(name) for name in BUILT_IN]
+    for layout in known:
+        if payload[0] in layout.versions:
+            return layout
+    raise PayloadError(
+        f"unknown indicia version {payload[0]}",
+        hint=f"Known: {', '.join(f'{x.name} ({x.versions.start} to {x.versions.stop - 1})' for x in known)}",
+        version=payload[0],
+    )

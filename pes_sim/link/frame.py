@@ -1,0 +1,135 @@
+"""Frames: COBS with a 0x00 delimiter around header, body and CRC-32. Sans-IO.
+
+* Any bytes give frames or `ProtocolError`s that name their byte range in the stream, and nothing else.
+* The next good frame after bad bytes is always read. Memory stays bounded: a run without a delimiter that is longer
+  than any frame is reported once and dropped.
+
+Frame before COBS: version 1, kind 1, service 1, status 1, request id 16, body, CRC-32 (zlib's) over all before it,
+little-endian.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from pes_sim.errors import ProtocolError, Status
+
+VERSION: Final = 1
+MIN_MAX_FRAME: Final = 2048
+"""Every side can take a frame of this length, in bytes before COBS."""
+MAX_FRAME: Final = 4096
+
+_HEADER: Final = struct.Struct("<BBBB16s")
+_CRC: Final = struct.Struct("<I")
+OVERHEAD: Final = _HEADER.size + _CRC.size
+
+
+class FrameKind(IntEnum):
+    """Direction and purpose of a frame."""
+
+    REQUEST = 1
+    REPLY = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame. `start:end` is where it stood in the received stream (0:0 for one that was made here)."""
+
+    kind: int
+    service: int
+    status: int
+    request_id: bytes
+    body: bytes
+    version: int = VERSION
+    start: int = 0
+    end: int = 0
+
+
+def encode(frame: Frame) -> bytes:
+    """The bytes on the line, with a delimiter before and after: noise ahead of a frame then cannot spoil it."""
+    head = _HEADER.pack(frame.version, frame.kind, frame.service, frame.status, frame.request_id)
+    content = head + frame.body
+    return b"\0" + cobs_encode(content + _CRC.pack(zlib.crc32(content))) + b"\0"
+
+
+def cobs_encode(data: bytes) -> bytes:
+    """Consistent overhead byte stuffing (Cheshire and Baker, 1999): the same bytes without a 0x00."""
+    parts = []
+    for run in data.split(b"\0"):
+        while len(run) >= 254:
+            parts.append(b"\xff" + run[:254])
+            run = run[254:]
+        parts.append(bytes((len(run) + 1,)) + run)
+    return b"".join(parts)
+
+
+def cobs_decode(data: bytes) -> bytes:
+    """The reverse. Raises `ValueError` for bytes that no encoder makes."""
+    parts = []
+    position, length = 0, len(data)
+    while position < length:
+        code = data[position]
+        following = position + code
+        if code == 0 or following > length:
+            raise ValueError("COBS code points beyond the end")
+        parts.append(data[position + 1 : following])
+        if code != 0xFF and following < length:
+            parts.append(b"\0")
+        position = following
+    return b"".join(parts)
+
+
+class Framer:
+    """Bytes in, frames and protocol errors out, in the order in which they ended in the stream."""
+
+    def __init__(self, max_frame: int = MAX_FRAME) -> None:
+        self._buffer = bytearray()
+        self._offset = 0
+        self._skipping = False
+        self._limit = max_frame + max_frame // 254 + 2
+
+    def feed(self, data: bytes) -> list[Frame | ProtocolError]:
+        """What `data` completes."""
+        out: list[Frame | ProtocolError] = []
+        self._buffer += data
+        while (end := self._buffer.find(0)) >= 0:
+            raw = bytes(self._buffer[:end])
+            del self._buffer[: end + 1]
+            start, self._offset = self._offset, self._offset + end + 1
+            if self._skipping:
+                self._skipping = False
+            elif len(raw) > self._limit:
+                out.append(self._too_long(start, start + len(raw)))
+            elif raw:
+                out.append(_parse(raw, start))
+        if len(self._buffer) > self._limit:
+            if not self._skipping:
+                out.append(self._too_long(self._offset, self._offset + len(self._buffer)))
+                self._skipping = True
+            self._offset += len(self._buffer)
+            self._buffer.clear()
+        return out
+
+    def _too_long(self, start: int, end: int) -> ProtocolError:
+        return ProtocolError(
+            f"no frame is longer than {self._limit} bytes; dropped up to the next delimiter", start, end,
+            Status.FRAME_TOO_LARGE,
+        )  # fmt: skip
+
+
+def _parse(raw: bytes, start: int) -> Frame | ProtocolError:
+    end = start + len(raw)
+    try:
+        data = cobs_decode(raw)
+    except ValueError:
+        return ProtocolError("not COBS", start, end)
+    if len(data) < OVERHEAD:
+        return ProtocolError(f"{len(data)} bytes are too few for a frame", start, end)
+    if zlib.crc32(data[:-4]) != _CRC.unpack(data[-4:])[0]:
+        return ProtocolError("the CRC does not match", start, end)
+    version, kind, service, status, request_id = _HEADER.unpack_from(data)
+    return Frame(kind, service, status, request_id, data[_HEADER.size : -4], version, start, end)

@@ -1,0 +1,208 @@
+"""One meter, whatever it is behind: in this process, on a virtual port, on a real one. A test is written once.
+
+`Meter` turns typed calls into requests. What carries them is a `Caller`: `LocalCaller` for a meter in this process,
+`link.client.Client` for one at the other end of a line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import cbor2
+
+from pes_sim.clock import SECOND, Clock
+from pes_sim.entropy import Entropy
+from pes_sim.errors import RefusedByProvider
+from pes_sim.meter.store import DepartmentTotal
+from pes_sim.psd.fields import BY_NUMBER, Values, to_names
+
+
+class Caller(Protocol):
+    """Whatever carries a request to a meter and its answer back. Without a request id it makes one."""
+
+    def call(self, name: str, request: Values, *, request_id: bytes = b"") -> Values: ...
+
+    def close(self) -> None: ...
+
+
+class Executes(Protocol):
+    """A device in this process."""
+
+    def execute(self, name: str, request: Values, *, request_id: bytes, now: int) -> Values: ...
+
+
+class LocalCaller:
+    """Straight into a device of this process."""
+
+    def __init__(self, device: Executes, clock: Clock, entropy: Entropy) -> None:
+        self._device = device
+        self._clock = clock
+        self._entropy = entropy
+
+    def call(self, name: str, request: Values, *, request_id: bytes = b"") -> Values:
+        return self._device.execute(
+            name, request, request_id=request_id or self._entropy(16), now=self._clock.now()
+        )
+
+    def close(self) -> None:
+        """The device belongs to whoever made it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registers:
+    """A meter's registers: amounts in mills."""
+
+    ascending_mills: int
+    descending_mills: int
+    control_sum_mills: int
+    piece_count: int
+    zero_piece_count: int
+
+    def balanced(self) -> bool:
+        """AR + DR = control sum."""
+        return self.ascending_mills + self.descending_mills == self.control_sum_mills
+
+
+@dataclass(frozen=True, slots=True)
+class MeterStatus:
+    """How a meter is. `seconds_to_lockout` is negative when the check-in is overdue; `device_time` in microseconds."""
+
+    state: str
+    lock_reasons: list[str]
+    seconds_to_lockout: int
+    device_time: int
+    today: str
+    refill_pending_mills: int
+    log_sequence: int
+    repaired: int
+
+    @property
+    def hours_to_lockout(self) -> float:
+        """Negative when overdue; to a hundredth."""
+        return round(self.seconds_to_lockout * SECOND / (3600 * SECOND), 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """One indicium: its signed payload, what it cost, and the registers after it."""
+
+    indicium: bytes
+    record: int
+    postage_mills: int
+    rate_table: str
+    registers: Registers
+
+
+class Meter:
+    """A meter behind a caller. Every call may raise what the device refuses with (`pes_sim.errors`)."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def close(self) -> None:
+        """Lets go of the port."""
+        self._caller.close()
+
+    def __enter__(self) -> Meter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def print_piece(
+        self,
+        *,
+        department: str,
+        mail_class: str = "first_class_letter",
+        weight: int = 100,
+        destination: str = "",
+        mailing_date: str = "",
+        amount_mills: int = 0,
+        request_id: bytes = b"",
+    ) -> Printed:
+        """Prints one piece: debits the rate table's postage (or `amount_mills`, never less) and gives the indicium.
+
+        `weight` in 1/100 oz; `destination` of 5, 9 or 11 digits or empty; `mailing_date` as YYYY-MM-DD, empty for the
+        meter's today. The same `request_id` (16 bytes) gives the same indicium and debits nothing more.
+        """
+        answer = self._caller.call(
+            "print_piece",
+            {
+                "department": department,
+                "mail_class": mail_class,
+                "weight": weight,
+                "destination": destination,
+                "mailing_date": mailing_date or self.status().today,
+                "declared_mills": amount_mills,
+            },
+            request_id=request_id,
+        )
+        return Printed(
+            answer["indicium"], answer["record"], answer["postage_mills"], answer["rate_table"], _registers(answer)
+        )
+
+    def quote(self, mail_class: str, weight: int, mailing_date: str = "") -> int:
+        """What a piece would cost, in mills."""
+        day = mailing_date or self.status().today
+        answer = self._caller.call("quote", {"mail_class": mail_class, "weight": weight, "mailing_date": day})
+        return int(answer["postage_mills"])
+
+    def info(self) -> Mapping[str, Any]:
+        """What the device is, by the names of docs/protocol.md."""
+        return self._caller.call("get_info", {})
+
+    def status(self) -> MeterStatus:
+        """How it is."""
+        return MeterStatus(**self._caller.call("get_status", {}))
+
+    def registers(self) -> Registers:
+        """The registers."""
+        return _registers(self._caller.call("get_registers", {}))
+
+    def certificates(self) -> Mapping[str, bytes]:
+        """`psd_certificate`, `provider_certificate` and `trust_anchor`, each in DER."""
+        return self._caller.call("get_certificates", {})
+
+    def departments(self) -> list[DepartmentTotal]:
+        """Departments with what they have used, in order of code."""
+        found: list[DepartmentTotal] = []
+        following, more = "", True
+        while more:
+            answer = self._caller.call("get_departments", {"from_department": following})
+            for entry in answer["departments"]:
+                d = to_names(cbor2.loads(entry), BY_NUMBER)
+                found.append(
+                    DepartmentTotal(
+                        d["department"], d["department_name"], d["department_pieces"], d["department_mills"]
+                    )
+                )
+            following = answer["next_department"]
+            more = bool(following)
+        return found
+
+    def log(self, first_record: int = 1) -> Iterator[Values]:
+        """The PSD's log of pieces from a record on: its fields by name, `indicium` and registers among them."""
+        following = first_record
+        while following:
+            answer = self._caller.call("read_log", {"first_record": following})
+            for entry in answer["entries"]:
+                yield to_names(cbor2.loads(entry), BY_NUMBER)
+            following = answer["next_record"]
+
+    def refill(self, amount_mills: int, *, request_id: bytes = b"") -> Registers:
+        """Adds postage through the meter's data centre. Raises `RefusedByProvider` with the provider's reason."""
+        answer = self._caller.call("refill", {"amount_mills": amount_mills}, request_id=request_id)
+        if answer["amount_mills"] != amount_mills:
+            raise RefusedByProvider(f"the provider refuses the refill: {answer['reason']}")
+        return _registers(answer)
+
+    def check_in(self, *, request_id: bytes = b"") -> MeterStatus:
+        """Reports to the data centre, which restarts the 72 hours."""
+        self._caller.call("check_in", {}, request_id=request_id)
+        return self.status()
+
+
+def _registers(answer: Values) -> Registers:
+    return Registers(**{name: answer[name] for name in Registers.__slots__})

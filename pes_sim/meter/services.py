@@ -1,0 +1,44 @@
+"""What a meter can be asked: its own services, and those of its PSD that it passes through unchanged.
+
+It does not pass `dispense` through: postage leaves a meter only on a department's account (notice A10).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from pes_sim.psd.fields import fields
+from pes_sim.psd.lifecycle import State
+from pes_sim.psd.services import BY_NAME as PSD_SERVICES
+from pes_sim.psd.services import Service, row
+
+_REGISTERS: Final = "ascending_mills descending_mills control_sum_mills piece_count zero_piece_count"
+
+# fmt: off
+OWN: Final = (
+    row(0x60, "print_piece", {State.OPERATIONAL},
+        "department mail_class weight destination mailing_date declared_mills",
+        "indicium record postage_mills rate_table " + _REGISTERS,
+        "One piece: postage from the rate table, debited, on a department's account", changes=True),
+    row(0x61, "quote", State, "mail_class weight mailing_date", "postage_mills rate_table",
+        "What a piece would cost; nothing is debited"),
+    row(0x62, "get_departments", State, "from_department", "departments next_department",
+        "Departments with their totals, in order of code"),
+    row(0x64, "refill", {State.OPERATIONAL}, "amount_mills", "amount_mills reason " + _REGISTERS,
+        "A refill through the meter's own connection to the data centre", changes=True),
+    row(0x65, "check_in", {State.AUTHORIZED, State.OPERATIONAL, State.LOCKED}, "", "state seconds_to_lockout",
+        "A check-in through the meter's own connection to the data centre", changes=True),
+)
+# fmt: on
+
+PASSED_THROUGH: Final = (
+    "get_info", "get_status", "get_registers", "get_certificates", "refill_begin", "refill_complete", "checkin_begin",
+    "checkin_complete", "read_log",
+)  # fmt: skip
+
+SERVICES: Final[tuple[Service, ...]] = (*OWN, *(PSD_SERVICES[name] for name in PASSED_THROUGH))
+BY_NAME: Final[Mapping[str, Service]] = {service.name: service for service in SERVICES}
+
+DEPARTMENT: Final = fields("department department_name department_pieces department_mills")
+"""The fields of one entry of `get_departments`."""

@@ -1,0 +1,209 @@
+"""The meter's SQLite store: departments, and every piece with who paid for it.
+
+* It is a projection of the PSD's log: what a power cut took from it is read from the log again (`complete_up_to` says
+  where to go on). So a piece costs one durable write, in the PSD, and none here.
+* A request id is found here for ever; the PSD itself remembers some 4,000.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pes_sim.errors import StorageFailed, StorageFull
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS department (code TEXT PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS piece (
+  record INTEGER PRIMARY KEY,
+  request_id BLOB NOT NULL UNIQUE,
+  time INTEGER NOT NULL,
+  printed_on TEXT NOT NULL,
+  department TEXT NOT NULL REFERENCES department(code),
+  mailing_date TEXT NOT NULL,
+  mail_class TEXT NOT NULL,
+  weight INTEGER NOT NULL,
+  destination TEXT NOT NULL,
+  postage_mills INTEGER NOT NULL CHECK (postage_mills >= 0),
+  indicium BLOB NOT NULL,
+  ascending_mills INTEGER NOT NULL,
+  descending_mills INTEGER NOT NULL,
+  control_sum_mills INTEGER NOT NULL,
+  piece_count INTEGER NOT NULL,
+  zero_piece_count INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS piece_by_department ON piece (department, postage_mills);
+PRAGMA user_version = 1;
+"""
+
+@dataclass(frozen=True, slots=True)
+class StoredPiece:
+    """One piece. `time` in microseconds since 1970-01-01 UTC; `printed_on` the device's date then."""
+
+    record: int
+    request_id: bytes
+    time: int
+    printed_on: str
+    department: str
+    mailing_date: str
+    mail_class: str
+    weight: int
+    destination: str
+    postage_mills: int
+    indicium: bytes
+    ascending_mills: int
+    descending_mills: int
+    control_sum_mills: int
+    piece_count: int
+    zero_piece_count: int
+
+    def asked(self) -> dict[str, int | str | bytes]:
+        """What was asked for, by the names of the PSD's `dispense`."""
+        return {
+            "postage_mills": self.postage_mills,
+            "mailing_date": self.mailing_date,
+            "mail_class": self.mail_class,
+            "weight": self.weight,
+            "destination": self.destination,
+            "reference": self.department.encode(),
+        }
+
+    def registers(self) -> dict[str, int]:
+        """The registers after the piece, by field name."""
+        return {
+            "ascending_mills": self.ascending_mills,
+            "descending_mills": self.descending_mills,
+            "control_sum_mills": self.control_sum_mills,
+            "piece_count": self.piece_count,
+            "zero_piece_count": self.zero_piece_count,
+        }
+
+
+_NAMES: Final = tuple(StoredPiece.__slots__)
+_COLUMNS: Final = ", ".join(_NAMES)
+_INSERT: Final = f"INSERT OR IGNORE INTO piece ({_COLUMNS}) VALUES ({', '.join('?' * len(_NAMES))})"
+
+
+@dataclass(frozen=True, slots=True)
+class DepartmentTotal:
+    """A department and what it has used."""
+
+    code: str
+    name: str
+    pieces: int
+    postage_mills: int
+
+    def values(self) -> dict[str, int | str]:
+        """By the names of the protocol's fields."""
+        return {
+            "department": self.code,
+            "department_name": self.name,
+            "department_pieces": self.pieces,
+            "department_mills": self.postage_mills,
+        }
+
+
+class MeterStore:
+    """The database in a file, or in memory for `None`. Errors are `StorageFailed` with the file's name."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._name = str(path or ":memory:")
+        try:
+            self._db = sqlite3.connect(self._name, check_same_thread=False, isolation_level=None)
+            # NORMAL: a commit is not synced, so a power cut may take the newest pieces; the PSD's log has them.
+            self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;")
+            self._db.executescript(_SCHEMA)
+        except sqlite3.Error as problem:
+            raise StorageFailed(f"{self._name} cannot be used: {problem}", hint="Is it a meter's database?") from None
+
+    def close(self) -> None:
+        """Writes everything back and closes."""
+        self._db.close()
+
+    def add_department(self, code: str, name: str) -> None:
+        """Opens a department, or renames it. A code is never taken away: pieces refer to it."""
+        with self._errors():
+            self._db.execute(
+                "INSERT INTO department VALUES (?, ?) ON CONFLICT (code) DO UPDATE SET name = excluded.name", (code, name)
+            )
+
+    def has_department(self, code: str) -> bool:
+        """Whether there is one of that code."""
+        with self._errors():
+            return self._db.execute("SELECT 1 FROM department WHERE code = ?", (code,)).fetchone() is not None
+
+    def departments(self, start: str = "") -> Iterator[DepartmentTotal]:
+        """Departments from code `start` on, with their totals, in order of code."""
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT code, name, count(record), coalesce(sum(postage_mills), 0) FROM department"
+                " LEFT JOIN piece ON piece.department = code WHERE code >= ? GROUP BY code ORDER BY code",
+                (start,),
+            ).fetchall()
+        return (DepartmentTotal(*row) for row in rows)
+
+    def add(self, *pieces: StoredPiece) -> None:
+        """Takes pieces in, in one transaction. One that is there already is left as it is."""
+        with self._errors():
+            rows = [tuple(getattr(piece, name) for name in _NAMES) for piece in pieces]
+            self._db.execute("BEGIN")
+            try:
+                self._db.executemany(_INSERT, rows)
+            finally:
+                self._db.execute("COMMIT")
+
+    def find(self, request_id: bytes) -> StoredPiece | None:
+        """The piece that a request id dispensed."""
+        with self._errors():
+            row = self._db.execute(f"SELECT {_COLUMNS} FROM piece WHERE request_id = ?", (request_id,)).fetchone()
+        return StoredPiece(*row) if row else None
+
+    def pieces(self) -> Iterator[StoredPiece]:
+        """Every piece, in order."""
+        with self._errors():
+            for row in self._db.execute(f"SELECT {_COLUMNS} FROM piece ORDER BY record"):
+                yield StoredPiece(*row)
+
+    def complete_up_to(self) -> int:
+        """Number of the newest log record up to which no piece is missing here; 0 to look at the log from its start."""
+        with self._errors():
+            count, pieces, record = self._db.execute(
+                "SELECT count(*), coalesce(max(piece_count), 0), coalesce(max(record), 0) FROM piece"
+            ).fetchone()
+        return int(record) if count == pieces else 0
+
+    def printed_by_day(self) -> list[tuple[str, int, int]]:
+        """Day, pieces, mills: what a specimen log lists (39 CFR 501.9(b): collected and destroyed daily)."""
+        with self._errors():
+            return self._db.execute(
+                "SELECT printed_on, count(*), sum(postage_mills) FROM piece GROUP BY printed_on ORDER BY printed_on"
+            ).fetchall()
+
+    def sync(self) -> None:
+        """Makes everything durable, before the PSD is told that its log was taken over."""
+        with self._errors():
+            self._db.execute("PRAGMA wal_checkpoint(FULL)")
+
+    def _errors(self) -> _SqlErrors:
+        return _SqlErrors(self._name)
+
+
+class _SqlErrors:
+    """Turns SQLite's errors into ours, with the file's name."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, problem: BaseException | None, trace: object) -> None:
+        if isinstance(problem, sqlite3.Error):
+            if "full" in str(problem):
+                raise StorageFull(f"no room in {self.name}", hint="Free some space") from None
+            raise StorageFailed(f"{self.name}: {problem}") from None

@@ -1,0 +1,80 @@
+"""The provider's tables (SQLite through SQLAlchemy). Amounts in mills, instants in microseconds since 1970-01-01 UTC."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pes_sim.errors import StorageFailed
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine, MetaData
+
+
+def open_engine(path: Path | None) -> tuple[Engine, MetaData]:
+    """The database, with its tables made where they are missing. `None` is a database in memory."""
+    from sqlalchemy import create_engine, event
+    from sqlalchemy.exc import DatabaseError
+    from sqlalchemy.pool import StaticPool
+
+    if path is None:
+        engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+    else:
+        engine = create_engine(f"sqlite:///{path}")
+
+    @event.listens_for(engine, "connect")
+    def _settings(connection: object, _: object) -> None:
+        # A grant that was sent must still be known after a power cut, or the same request could be granted twice.
+        cursor = connection.cursor()  # type: ignore[attr-defined]
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.close()
+
+    metadata = _tables()
+    try:
+        metadata.create_all(engine)
+    except DatabaseError as problem:
+        raise StorageFailed(f"{path} cannot be used: {problem.orig}", hint="Is it a provider's database?") from None
+    return engine, metadata
+
+
+def _tables() -> MetaData:
+    from sqlalchemy import CheckConstraint, Column, ForeignKey, Integer, LargeBinary, MetaData, String, Table
+
+    metadata = MetaData()
+    Table(
+        "account", metadata,
+        Column("customer", String, primary_key=True),
+    )  # fmt: skip
+    Table(
+        "entry", metadata,
+        Column("number", Integer, primary_key=True),
+        Column("customer", String, ForeignKey("account.customer"), nullable=False),
+        Column("time", Integer, nullable=False),
+        Column("amount_mills", Integer, CheckConstraint("amount_mills <> 0"), nullable=False),
+        Column("what", String, nullable=False),
+    )  # fmt: skip
+    Table(
+        "meter", metadata,
+        Column("psd_serial", Integer, primary_key=True),
+        Column("customer", String, ForeignKey("account.customer"), nullable=False),
+        Column("certificate_serial", Integer, unique=True, nullable=False),
+        Column("certificate", LargeBinary, nullable=False),
+        Column("public_point", LargeBinary, nullable=False),
+        Column("licensing_zip", String, nullable=False),
+        Column("message_number", Integer, nullable=False, default=0),
+        Column("granted_mills", Integer, nullable=False, default=0),
+        Column("ascending_mills", Integer, nullable=False, default=0),
+        Column("piece_count", Integer, nullable=False, default=0),
+        Column("log_sequence", Integer, nullable=False, default=0),
+        Column("last_contact", Integer, nullable=False, default=0),
+    )  # fmt: skip
+    Table(
+        "answer", metadata,
+        Column("psd_serial", Integer, ForeignKey("meter.psd_serial"), primary_key=True),
+        Column("nonce", LargeBinary, primary_key=True),
+        Column("request", LargeBinary, nullable=False),
+        Column("reply", LargeBinary, nullable=False),
+    )  # fmt: skip
+    return metadata

@@ -1,0 +1,168 @@
+"""Every field of every request, reply and signed message: one number, one name, one meaning, everywhere.
+
+On the wire a body is a CBOR map from the field's number to its value, so a field's number is never reused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from pes_sim.errors import FieldError
+
+Values = dict[str, Any]
+"""Values by field name: int, str, bytes, or a list of those. `check` sees to it that each is what its field says."""
+
+
+class Form(StrEnum):
+    """What a field's value is in CBOR. `limit` is the largest number, or the greatest length."""
+
+    UINT = "uint"
+    INT = "int"
+    BYTES = "bytes"
+    TEXT = "text"
+    TEXTS = "list of text"
+    BLOBS = "list of bytes"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field: its number in CBOR, its name, what it holds, how much of it, and what it means."""
+
+    number: int
+    name: str
+    form: Form
+    limit: int
+    meaning: str
+
+
+_U32: Final = (1 << 32) - 1
+_U40: Final = (1 << 40) - 1
+_U63: Final = (1 << 63) - 1
+
+FIELDS: Final = (
+    # What the device is
+    Field(1, "model_id", Form.TEXT, 2, "Model of the PSD"),
+    Field(2, "psd_serial", Form.UINT, _U32, "Serial number of the PSD"),
+    Field(3, "provider_id", Form.TEXT, 2, "Provider; always 99, this simulator's test provider"),
+    Field(4, "software_id", Form.UINT, _U32, "Version of the PSD's software: major, minor, patch, 0; a byte each"),
+    Field(5, "layout", Form.TEXT, 64, "Name of the indicium layout"),
+    Field(6, "notice", Form.TEXT, 300, "What this device is not: specimen only, assumed layout, reproducible keys"),
+    # How it is
+    Field(10, "state", Form.TEXT, 32, "State of the life cycle"),
+    Field(11, "lock_reasons", Form.TEXTS, 8, "Why the device is locked; empty when it is not"),
+    Field(12, "seconds_to_lockout", Form.INT, _U63, "Until the check-in lockout; negative when overdue"),
+    Field(13, "device_time", Form.UINT, _U63, "The device's clock, microseconds since 1970-01-01 UTC"),
+    Field(14, "today", Form.TEXT, 10, "The device's date, YYYY-MM-DD, at its offset from UTC"),
+    Field(15, "refill_pending_mills", Form.UINT, _U32, "Amount of the refill under way; 0 when there is none"),
+    Field(16, "log_sequence", Form.UINT, _U63, "Number of the newest record of the log"),
+    Field(17, "repaired", Form.UINT, _U32, "Copies of records that were mended when the device was opened"),
+    # Registers
+    Field(20, "ascending_mills", Form.UINT, _U40, "Ascending register: total postage ever dispensed"),
+    Field(21, "descending_mills", Form.UINT, _U32, "Descending register: postage still available"),
+    Field(22, "control_sum_mills", Form.UINT, _U40, "Control sum: ascending + descending, the sum of all refills"),
+    Field(23, "piece_count", Form.UINT, _U32, "Indicia ever dispensed, zero-value ones included"),
+    Field(24, "zero_piece_count", Form.UINT, _U32, "Zero-value indicia ever dispensed"),
+    # Manufacture and authorization
+    Field(30, "public_key", Form.BYTES, 65, "The PSD's P-256 public key, an uncompressed point"),
+    Field(31, "trust_anchor", Form.BYTES, 2048, "The test CA's X.509 certificate, DER"),
+    Field(32, "psd_certificate", Form.BYTES, 2048, "The PSD's X.509 certificate, DER"),
+    Field(33, "provider_certificate", Form.BYTES, 2048, "The provider's X.509 certificate, DER"),
+    Field(34, "licensing_zip", Form.TEXT, 5, "ZIP Code of the licensing post office"),
+    Field(35, "customer", Form.TEXT, 64, "The customer's account with the provider (the CMRS account number)"),
+    Field(36, "utc_offset_minutes", Form.INT, 14 * 60, "The device's fixed offset from UTC"),
+    # A piece
+    Field(40, "postage_mills", Form.UINT, (1 << 24) - 1, "Postage of the piece"),
+    Field(41, "mailing_date", Form.TEXT, 10, "Date of mailing, YYYY-MM-DD"),
+    Field(42, "mail_class", Form.TEXT, 32, "Class of mail, by the name the layout gives it"),
+    Field(43, "weight", Form.UINT, 65535, "Weight in 1/100 oz"),
+    Field(44, "destination", Form.TEXT, 11, "ZIP, ZIP+4 or 11-digit delivery point; empty for none"),
+    Field(45, "reference", Form.BYTES, 32, "Bytes of the meter's own (its department); kept in the log, never printed"),
+    Field(46, "indicium", Form.BYTES, 128, "The signed payload of the indicium"),
+    Field(47, "record", Form.UINT, _U63, "Number of the log record that holds the debit"),
+    Field(48, "request_id", Form.BYTES, 16, "The id of the request that dispensed the piece"),
+    # Messages between PSD and provider
+    Field(50, "message", Form.BYTES, 3000, "A COSE_Sign1 message (RFC 9052)"),
+    Field(51, "nonce", Form.BYTES, 16, "Fresh random bytes of the PSD, which the answer repeats"),
+    Field(52, "message_number", Form.UINT, _U63, "Number of this message of this PSD, rising by one"),
+    Field(53, "amount_mills", Form.UINT, _U32, "Amount of a refill"),
+    Field(54, "reason", Form.TEXT, 200, "Why the provider refuses"),
+    Field(55, "acknowledged", Form.UINT, _U63, "Newest log record that the provider has taken over"),
+    # The log
+    Field(60, "first_record", Form.UINT, _U63, "Number of the first record wanted"),
+    Field(61, "entries", Form.BLOBS, 1 << 16, "Pieces: each a CBOR map of the fields of one"),
+    Field(62, "next_record", Form.UINT, _U63, "Where to go on reading; 0 at the end"),
+    # The link itself
+    Field(70, "lowest_version", Form.UINT, 255, "Lowest protocol version that the host speaks"),
+    Field(71, "highest_version", Form.UINT, 255, "Highest protocol version that the host speaks"),
+    Field(72, "max_frame", Form.UINT, 65535, "Longest frame that the side can take, in bytes before COBS"),
+    Field(73, "version", Form.UINT, 255, "The protocol version agreed on"),
+    Field(74, "device_kind", Form.TEXT, 16, 'What answers: "psd" or "meter"'),
+    # The meter around the PSD
+    Field(80, "department", Form.TEXT, 16, "Code of the department that pays"),
+    Field(81, "department_name", Form.TEXT, 64, "Its name"),
+    Field(82, "department_pieces", Form.UINT, _U63, "Pieces it has printed"),
+    Field(83, "department_mills", Form.UINT, _U63, "Postage it has used"),
+    Field(84, "departments", Form.BLOBS, 1 << 16, "Departments: each a CBOR map of the fields of one"),
+    Field(85, "next_department", Form.TEXT, 16, "Where to go on reading; empty at the end"),
+    Field(86, "from_department", Form.TEXT, 16, "The first department wanted; empty for all"),
+    Field(87, "rate_table", Form.TEXT, 32, "Version of the rate table that gave the postage"),
+    Field(88, "declared_mills", Form.UINT, (1 << 24) - 1, "Postage wanted; 0 for the rate table's, never below it"),
+)
+
+BY_NAME: Final[Mapping[str, Field]] = {field.name: field for field in FIELDS}
+
+
+BY_NUMBER: Final[Mapping[int, Field]] = {field.number: field for field in FIELDS}
+
+
+def fields(names: str) -> tuple[Field, ...]:
+    """Fields by their names, separated by blanks."""
+    return tuple(BY_NAME[name] for name in names.split())
+
+
+def check(field: Field, value: object) -> None:
+    """Raises `FieldError`, naming the field, unless `value` is what the field may hold."""
+    form, limit = field.form, field.limit
+    if form is Form.UINT:
+        good = type(value) is int and 0 <= value <= limit
+    elif form is Form.INT:
+        good = type(value) is int and -limit <= value <= limit
+    elif form is Form.BYTES:
+        good = type(value) is bytes and len(value) <= limit
+    elif form is Form.TEXT:
+        good = type(value) is str and len(value) <= limit
+    else:
+        kind = str if form is Form.TEXTS else bytes
+        good = type(value) is list and len(value) <= limit and all(type(item) is kind for item in value)
+    if not good:
+        most = "up to" if form in (Form.UINT, Form.INT) else "of length up to"
+        raise FieldError(f"field {field.name} must be {form} {most} {limit}", field=field.name)
+
+
+def check_all(row: Sequence[Field], values: Mapping[str, object]) -> None:
+    """Raises `FieldError` unless `values` has just the fields of `row`, each holding what it may."""
+    for field in row:
+        if field.name not in values:
+            raise FieldError(f"field {field.name} is missing", field=field.name)
+        check(field, values[field.name])
+    if len(row) != len(values):
+        unknown = sorted(set(values) - {field.name for field in row})
+        raise FieldError(f"unknown field {', '.join(unknown)}", field=unknown[0])
+
+
+def to_numbers(values: Mapping[str, object]) -> dict[int, object]:
+    """`values` keyed by field number, as they go into CBOR."""
+    return {BY_NAME[name].number: value for name, value in values.items()}
+
+
+def to_names(numbered: object, known: Mapping[int, Field]) -> Values:
+    """What a peer sent, keyed by name. Raises `FieldError` for anything but a map of `known` numbers."""
+    if type(numbered) is not dict:
+        raise FieldError("the body must be a CBOR map from field numbers to values")
+    try:
+        return {known[number].name: value for number, value in numbered.items()}
+    except (KeyError, TypeError) as problem:
+        raise FieldError(f"unknown field number {problem}", field=str(problem)) from None

@@ -1,0 +1,138 @@
+"""Messages between PSD and provider: COSE_Sign1 (RFC 9052) around a CBOR map of numbered fields.
+
+* Each kind of message is a row of `KINDS`; its number is in the signed part, so one kind never passes for another.
+* `open_signed` checks the signature first and reads nothing of a message that fails it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from pes_sim.errors import BadMessage, BadSignature, FieldError
+from pes_sim.indicium import signature
+from pes_sim.psd.fields import BY_NUMBER, Field, Values, check_all, fields, to_names, to_numbers
+
+if TYPE_CHECKING:
+    from cwt.cose_key_interface import COSEKeyInterface
+
+Sign = Callable[[bytes], bytes]
+
+_KIND: Final = 0
+_REGISTERS: Final = "ascending_mills descending_mills control_sum_mills piece_count zero_piece_count"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of message: number, name, whether the provider or the PSD signs it, fields."""
+
+    number: int
+    name: str
+    signer: str
+    fields: tuple[Field, ...]
+
+
+# fmt: off
+KINDS: Final = (
+    Kind(1, "authorization", "provider", fields(
+        "psd_serial nonce licensing_zip customer utc_offset_minutes psd_certificate provider_certificate")),
+    Kind(2, "refill_request", "psd", fields(
+        "psd_serial nonce message_number customer amount_mills device_time " + _REGISTERS)),
+    Kind(3, "refill_grant", "provider", fields("psd_serial nonce amount_mills")),
+    Kind(4, "refill_refusal", "provider", fields("psd_serial nonce reason")),
+    Kind(5, "checkin_report", "psd", fields(
+        "psd_serial nonce message_number customer log_sequence device_time software_id " + _REGISTERS)),
+    Kind(6, "checkin_receipt", "provider", fields("psd_serial nonce acknowledged")),
+)
+# fmt: on
+
+BY_NAME: Final[Mapping[str, Kind]] = {kind.name: kind for kind in KINDS}
+_BY_NUMBER: Final[Mapping[int, Kind]] = {kind.number: kind for kind in KINDS}
+
+
+def sign(name: str, values: Mapping[str, object], signer: Sign) -> bytes:
+    """A signed message. `signer` gives r and s over the bytes it is handed. Raises `FieldError` for a bad value."""
+    import cbor2
+    from cwt import COSE
+
+    kind = BY_NAME[name]
+    check_all(kind.fields, values)
+    body = {_KIND: kind.number, **to_numbers(values)}
+    cose = COSE.new(alg_auto_inclusion=True)
+    message: bytes = cose.encode_and_sign(cbor2.dumps(body, canonical=True), _cose_key(signer, None))
+    return message
+
+
+def open_signed(message: bytes, point: bytes, *allowed: str) -> tuple[str, Values]:
+    """Name and values of a message signed by the key at `point`, of one of the `allowed` kinds.
+
+    Raises `BadSignature`, or `BadMessage` when what was signed is not one of them.
+    """
+    return parse_body(_verified_payload(message, point), *allowed)
+
+
+def peek(message: bytes, *allowed: str) -> tuple[str, Values]:
+    """The same without checking the signature: only to learn whose key to check it with. Raises `BadMessage`."""
+    import cbor2
+
+    try:
+        tag = cbor2.loads(message)
+        payload = tag.value[2]
+    except Exception:  # whatever the bytes are, the decoder's complaint means the same
+        raise BadMessage("not a COSE_Sign1 message") from None
+    return parse_body(payload, *allowed)
+
+
+def parse_body(payload: object, *allowed: str) -> tuple[str, Values]:
+    """Name and values of a message's payload. Raises `BadMessage`."""
+    import cbor2
+
+    try:
+        body = cbor2.loads(payload)
+        kind = _BY_NUMBER[body.pop(_KIND)]
+    except Exception:
+        raise BadMessage("the signed content is not a message of this protocol") from None
+    if kind.name not in allowed:
+        raise BadMessage(f"a {kind.name} message came where {' or '.join(allowed)} belongs")
+    try:
+        values = to_names(body, BY_NUMBER)
+        check_all(kind.fields, values)
+    except FieldError as problem:
+        raise BadMessage(f"{kind.name}: {problem.message}", **problem.detail) from None
+    return kind.name, values
+
+
+def _verified_payload(message: bytes, point: bytes) -> bytes:
+    from cwt import COSE, VerifyError
+
+    try:
+        payload: bytes = COSE.new().decode(message, _cose_key(None, point))
+    except VerifyError:
+        raise BadSignature("the message's signature does not verify") from None
+    except Exception:  # the library raises many kinds for bytes that are no COSE_Sign1
+        raise BadMessage("not a COSE_Sign1 message") from None
+    return payload
+
+
+def _cose_key(signer: Sign | None, point: bytes | None) -> COSEKeyInterface:
+    """Our key as the COSE library wants it, so that any `KeyStore` can sign and a raw point can verify."""
+    from cwt import VerifyError
+    from cwt.cose_key_interface import COSEKeyInterface
+
+    class Es256(COSEKeyInterface):  # type: ignore[misc]
+        def sign(self, msg: bytes) -> bytes:
+            assert signer is not None
+            return signer(msg)
+
+        def verify(self, msg: bytes, sig: bytes) -> None:
+            assert point is not None
+            try:
+                signature.verify_p256(point, msg, sig)
+            except BadSignature:
+                raise VerifyError("ES256") from None
+
+        def to_dict(self) -> dict[int, Any]:
+            return {}
+
+    return Es256({1: 2, 3: -7, 4: [1] if signer else [2]})

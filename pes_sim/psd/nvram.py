@@ -1,0 +1,220 @@
+"""The PSD's memory: a log of records, each in two banks, each MACed and numbered.
+
+* One `append` is one durable write: both copies are written, then one sync. What was appended before stays readable
+  whatever happens to it.
+* A record that is torn at the log's end was never answered, so it is dropped. A record that is bad in one bank is
+  repaired from the other and reported. A record that is bad in both, with good ones behind it, stops the device:
+  going on from an older one would print money.
+* Segments are files of fixed size, zeroed beforehand. Each begins with a whole state record, so that opening reads the
+  newest segment and the one before it, however long the log is.
+
+Record: magic 4, kind 1, reserved 1, body length 2, sequence number 8, body, MAC 16 (HMAC-SHA-256, truncated), all
+little-endian, padded to a multiple of 64. Bank B lies half a segment behind bank A.
+"""
+
+from __future__ import annotations
+
+import hmac
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from pes_sim.errors import IntegrityError, StorageFull
+from pes_sim.psd.storage import Storage
+
+MAGIC: Final = b"PESr"
+ALIGN: Final = 64
+MAC_LENGTH: Final = 16
+BANK: Final = 1 << 20
+"""Bytes of one bank of one segment: some 4,000 pieces."""
+
+_HEADER: Final = struct.Struct("<4sBBHQ")
+_OVERHEAD: Final = _HEADER.size + MAC_LENGTH
+
+
+class Kind(IntEnum):
+    """What a record's body is."""
+
+    STATE = 1
+    PIECE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record: its number, what it is, its body, and where it lies."""
+
+    sequence: int
+    kind: Kind
+    body: bytes
+    segment: str
+    offset: int
+    span: int
+
+
+class Nvram:
+    """The log. `repaired` counts the copies mended while opening, `dropped` the segments that a cut left without a record.
+
+    Raises `IntegrityError` when a record that must be there cannot be read in either bank.
+    """
+
+    def __init__(self, storage: Storage, key: bytes, bank: int = BANK) -> None:
+        self._storage = storage
+        self._key = key
+        self._bank = bank
+        self.repaired = 0
+        self.dropped = 0
+        self.sequence = 0
+        self._end = 0
+        self._firsts: list[tuple[int, str]] = []
+        self._recovered: list[Record] = []
+        self._open()
+
+    # Writing
+
+    def append(self, kind: Kind, body: bytes, whole_state: Callable[[], bytes]) -> Record:
+        """Makes `body` durable as the next record. `whole_state` is asked when a new segment has to begin.
+
+        Raises `StorageFailed`; then nothing counts as appended, and the same number is used again.
+        """
+        data = self._frame(kind, body, self.sequence + 1)
+        if not self._firsts or self._end + len(data) > self._bank:
+            self._begin_segment(self._frame(Kind.STATE, whole_state(), self.sequence + 1))
+            if kind is Kind.STATE:
+                return Record(self.sequence, kind, body, self._firsts[-1][1], 0, self._end)
+            data = self._frame(kind, body, self.sequence + 1)
+        segment, offset = self._firsts[-1][1], self._end
+        self._put(segment, offset, data)
+        self._end += len(data)
+        self.sequence += 1
+        return Record(self.sequence, kind, body, segment, offset, len(data))
+
+    def _begin_segment(self, first: bytes) -> None:
+        if len(first) > self._bank:
+            raise StorageFull(f"a state record of {len(first)} bytes does not fit a bank of {self._bank}")
+        name = f"log-{self.sequence + 1:016d}.seg"
+        self._storage.create(name, 2 * self._bank)
+        self._put(name, 0, first)
+        self._firsts.append((self.sequence + 1, name))
+        self._end = len(first)
+        self.sequence += 1
+
+    def _put(self, segment: str, offset: int, data: bytes) -> None:
+        self._storage.write(segment, offset, data)
+        self._storage.write(segment, self._bank + offset, data)
+        self._storage.sync(segment)
+
+    def _frame(self, kind: Kind, body: bytes, sequence: int) -> bytes:
+        head = _HEADER.pack(MAGIC, kind, 0, len(body), sequence) + body
+        data = head + hmac.digest(self._key, head, "sha256")[:MAC_LENGTH]
+        return data + bytes(-len(data) % ALIGN)
+
+    # Reading
+
+    def read_from(self, sequence: int) -> Iterator[Record]:
+        """The records from number `sequence` on, a segment at a time."""
+        for index, (_, name) in enumerate(self._firsts):
+            following = self._firsts[index + 1][0] if index + 1 < len(self._firsts) else self.sequence + 1
+            if following > sequence:
+                yield from (r for r in self._scan(name) if sequence <= r.sequence <= self.sequence)
+
+    def take_recovered(self) -> list[Record]:
+        """The records of the newest two segments, oldest first. Given once: they need not stay in memory."""
+        records, self._recovered = self._recovered, []
+        return records
+
+    @property
+    def first_sequence(self) -> int:
+        """The number of the oldest record that is still kept; 0 when there is none."""
+        return self._firsts[0][0] if self._firsts else 0
+
+    def reread(self, record: Record) -> Record:
+        """`record` once more from the medium, from whichever bank still has it. Raises `IntegrityError`."""
+        for base in (0, self._bank):
+            data = self._storage.read(record.segment, base + record.offset, record.span)
+            found = self._parse(data, 0, record.segment, record.offset)
+            if found is not None and found.sequence == record.sequence:
+                return found
+        raise IntegrityError(f"record {record.sequence} cannot be read in either bank of {record.segment}")
+
+    def _open(self) -> None:
+        names = [name for name in self._storage.names() if name[4:20].isdigit()]
+        while names:
+            newest = self._scan(names[-1])
+            if newest:
+                break
+            # Only a cut while the segment was being begun leaves it without one good record (see `_scan`).
+            self._storage.remove(names.pop())
+            self.dropped += 1
+        if not names:
+            return
+        self._firsts = [(int(name[4:20]), name) for name in names]
+        before = self._scan(names[-2]) if len(names) > 1 else []
+        self._recovered = before + newest
+        self._check_numbers()
+        self.sequence = newest[-1].sequence
+        self._end = newest[-1].offset + newest[-1].span
+
+    def _check_numbers(self) -> None:
+        expected = self._recovered[0].sequence
+        for record in self._recovered:
+            if record.sequence != expected:
+                raise IntegrityError(f"record {expected} is missing before record {record.sequence}")
+            expected += 1
+
+    def _scan(self, name: str) -> list[Record]:
+        image = self._storage.read(name, 0, 2 * self._bank)
+        bank_a, bank_b = image[: self._bank], image[self._bank :]
+        found: list[Record] = []
+        position, expected = 0, int(name[4:20])
+        while True:
+            a = self._parse(bank_a, position, name, position)
+            b = self._parse(bank_b, position, name, position)
+            a = a if a is not None and a.sequence == expected else None
+            b = b if b is not None and b.sequence == expected else None
+            record = a or b
+            if record is None:
+                break
+            if a is None or b is None or a.body != b.body:
+                self._mend(name, position, self._frame(record.kind, record.body, record.sequence), good_a=a is not None)
+            found.append(record)
+            position += record.span
+            expected += 1
+        for bank in (bank_a, bank_b):
+            later = self._find_later(bank, position, name, expected)
+            if later is not None:
+                raise IntegrityError(
+                    f"record {expected} is bad in both banks of {name}, and record {later} follows it",
+                    hint="The device must not go on from an older state; its last signed report is with the provider",
+                )
+        return found
+
+    def _find_later(self, bank: bytes, position: int, name: str, expected: int) -> int | None:
+        """The number of a good record at or after `position` that a torn end cannot explain."""
+        position = bank.find(MAGIC, position)
+        while position >= 0:
+            record = self._parse(bank, position, name, position)
+            if record is not None and record.sequence > expected:
+                return record.sequence
+            position = bank.find(MAGIC, position + 1)
+        return None
+
+    def _mend(self, name: str, position: int, data: bytes, *, good_a: bool) -> None:
+        self._storage.write(name, position + (self._bank if good_a else 0), data)
+        self._storage.sync(name)
+        self.repaired += 1
+
+    def _parse(self, bank: bytes, position: int, segment: str, offset: int) -> Record | None:
+        if bank[position : position + 4] != MAGIC or len(bank) - position < _OVERHEAD:
+            return None
+        _, kind, _, length, sequence = _HEADER.unpack_from(bank, position)
+        end = position + _HEADER.size + length
+        if end + MAC_LENGTH > len(bank) or kind not in (Kind.STATE, Kind.PIECE):
+            return None
+        if not hmac.compare_digest(
+            hmac.digest(self._key, bank[position:end], "sha256")[:MAC_LENGTH], bank[end : end + MAC_LENGTH]
+        ):
+            return None
+        span = -(-(_OVERHEAD + length) // ALIGN) * ALIGN
+        return Record(sequence, Kind(kind), bank[position + _HEADER.size : end], segment, offset, span)

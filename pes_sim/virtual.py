@@ -1,0 +1,148 @@
+"""A whole virtual meter in one object: the meter, its clock, its embedded data centre, and a port when one is wanted."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from pes_sim.clock import Clock, SystemClock, VirtualClock
+from pes_sim.entropy import Entropy, SeededEntropy, SystemEntropy, child
+from pes_sim.errors import UsageError
+from pes_sim.link.client import Client
+from pes_sim.link.ports import PtyServer, open_host
+from pes_sim.meter.home import MeterConfig, MeterHome, StoredClock, create_home, open_home
+from pes_sim.meter.meter import LocalCaller, Meter
+from pes_sim.meter.services import BY_NAME
+from pes_sim.provider.centre import DataCentre
+
+DEFAULT_DEPARTMENTS: Mapping[str, str] = {"100": "General"}
+DEFAULT_START = 1_767_625_200 * 1_000_000
+"""Where a virtual clock begins unless told otherwise: 2026-01-05T15:00:00Z, a Monday."""
+
+
+class VirtualMeter(Meter):
+    """A meter in this process, powered on, with `clock` and `centre` beside it. Use it in a `with`.
+
+    Without a directory it is a fresh meter, checked in, that is gone after the `with`; with one it is the meter that
+    `pes-sim meter new` (or `create`) made there.
+    """
+
+    def __init__(self, directory: Path | None = None) -> None:
+        self._temporary = directory is None
+        if directory is None:
+            directory = Path(tempfile.mkdtemp(prefix="pes-sim-"))
+            create(directory / "meter")
+            directory = directory / "meter"
+        self._home = open_home(directory)
+        try:
+            self.clock: Clock = self._home.clock
+            entropy = self._home.entropy
+            self.centre = DataCentre(directory / "provider", clock=self.clock, entropy=child(entropy, "provider"))
+            self._device = self._home.power_on(self.centre)
+            drawn = child(entropy, f"requests after record {self._log_sequence()}")
+        except BaseException:
+            self._home.close()
+            raise
+        super().__init__(LocalCaller(self._device, self.clock, drawn))
+        self._server: PtyServer | None = None
+
+    @property
+    def home(self) -> MeterHome:
+        """The meter's directory."""
+        return self._home
+
+    def advance(self, microseconds: int) -> None:
+        """Moves a virtual clock on. Raises `UsageError` when the meter runs on the real one."""
+        if not isinstance(self.clock, VirtualClock):
+            raise UsageError("this meter runs on the real clock, which only time moves", hint="Make a virtual one")
+        self.clock.advance(microseconds)
+
+    def serve_pty(self) -> str:
+        """Puts the meter on a pseudo-terminal until `close`; gives its path, ready to be opened."""
+        if self._server is None:
+            self._server = PtyServer(self._device, self.clock)
+        return self._server.path
+
+    def close(self) -> None:
+        """Powers off."""
+        if self._server is not None:
+            self._server.close()
+        self._home.close()
+        self.centre.close()
+        if self._temporary:
+            shutil.rmtree(self._home.directory.parent, ignore_errors=True)
+
+    def __enter__(self) -> VirtualMeter:
+        return self
+
+    def _log_sequence(self) -> int:
+        answer = self._device.execute("get_status", {}, request_id=b"", now=self.clock.now())
+        return int(answer["log_sequence"])
+
+
+def create(
+    directory: Path,
+    *,
+    licensing_zip: str = "20260",
+    customer: str = "TEST CUSTOMER",
+    psd_serial: int = 0,
+    departments: Mapping[str, str] = DEFAULT_DEPARTMENTS,
+    start: int | None = DEFAULT_START,
+    utc_offset_minutes: int = 0,
+    seed: str = "",
+    deposit_mills: int = 10_000_000,
+    layout: str = "imi_std",
+) -> None:
+    """Makes a meter in `directory`, with a data centre of its own, authorized, checked in, and not yet refilled.
+
+    `start`: where its virtual clock begins (microseconds since 1970-01-01 UTC), None for the real clock. `seed`: keys,
+    ids and nonces follow from it, and the meter says so; empty for the system's entropy. `deposit_mills`: what the
+    customer has on deposit with the provider. `psd_serial` 0 draws one.
+    """
+    entropy: Entropy = SeededEntropy(seed) if seed else SystemEntropy()
+    if (directory / "meter.json").exists():
+        raise UsageError(f"there is a meter in {directory} already", hint="Take another directory, or remove it")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise UsageError(f"{directory} cannot be made: {problem.strerror}") from None
+    clock: Clock = SystemClock() if start is None else StoredClock(directory / "clock.json", start)
+    serial = psd_serial or 1 + int.from_bytes(child(entropy, "serial")(4), "big") % 9_999_999
+    config = MeterConfig(
+        serial, licensing_zip, customer, layout, "real" if start is None else "virtual", utc_offset_minutes, seed
+    )
+    centre = DataCentre(directory / "provider", clock=clock, entropy=child(entropy, "provider"))
+    try:
+        create_home(directory, config, centre, departments, clock)
+        if deposit_mills:
+            centre.deposit(customer, deposit_mills)
+    finally:
+        centre.close()
+    write_certificates(directory)
+
+
+def write_certificates(directory: Path) -> None:
+    """Puts `ca.pem` and `psd.pem` into a meter's directory, for verifiers."""
+    from pes_sim.provider.pki import pem
+    from pes_sim.psd.storage import write_atomically
+
+    with VirtualMeter(directory) as meter:
+        certificates = meter.certificates()
+    write_atomically(directory / "ca.pem", pem(certificates["trust_anchor"]))
+    write_atomically(directory / "psd.pem", pem(certificates["psd_certificate"]))
+
+
+def connect(uri: str) -> Meter:
+    """A meter at the other end of a port: "serial:/dev/ttyUSB0", or the path of a pseudo-terminal.
+
+    Returns when the meter has answered. Raises `LinkError` saying what to do when it does not.
+    """
+    client = Client(open_host(uri), BY_NAME, SystemEntropy())
+    try:
+        client.hello()
+    except BaseException:
+        client.close()
+        raise
+    return Meter(client)

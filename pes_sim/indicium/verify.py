@@ -91,7 +91,7 @@ def verify(payload: bytes, trust: Trust, layouts: Iterable[Layout] | None = None
         passed(name, f"serial number {checked.serial}, issued by the trust anchor for PSD {checked.device}")
         name = "validity"
         _valid_on(checked, str(parsed.values["mailing_date"]))
-        passed(name, f"the certificate holds on {parsed.values['mailing_date']}")
+        passed(name, f"the certificate holds on {parsed.values['mailing_date']!s}")
         name = "signature"
         _signature(parsed, checked)
         passed(name, f"{layout.signature.scheme} over the first {layout.signed_length} bytes")
@@ -148,7 +148,7 @@ def _certificate(parsed: Indicium, trust: Trust) -> Checked:
     if complaint:
         raise _Failed(Verdict.UNTRUSTED_CERTIFICATE, complaint)
     raise _Failed(
-        Verdict.WRONG_CERTIFICATE, f"no certificate given has serial number {wanted} and is for PSD {device}"
+        Verdict.WRONG_CERTIFICATE, f"no certificate given has serial number {wanted!r} and is for PSD {device!r}"
     )
 
 

@@ -70,7 +70,7 @@ class Books:
         registers = self.registers.credit(refilled) if refilled else self.registers
         check_step(self.registers, registers, pieces=0, refilled=refilled)
         body = state.encode(Snapshot(after, registers, self.time, self._chain, answer))
-        record = self._log().append(Kind.STATE, body, lambda: body)
+        record = self._log().append(Kind.STATE, body, self._whole_state)
         self.state, self.registers = after, registers
         if answer.request_id:
             self._remember(answer.request_id, record)
@@ -96,8 +96,7 @@ class Books:
         return (record for record in self._log().read_from(sequence) if record.kind is Kind.PIECE)
 
     def _log(self) -> Nvram:
-        if self._nvram is None:
-            raise IntegrityError(f"the log cannot be used: {self.state.fault}")
+        assert self._nvram is not None, "state ERROR serves nothing that needs the log"
         return self._nvram
 
     def _remember(self, request_id: bytes, record: Record) -> None:

@@ -22,8 +22,8 @@ from pes_sim.errors import (
     FieldError,
     IntegrityError,
     LayoutError,
-    NothingPending,
     NotForThisDevice,
+    NothingPending,
     RefusedInState,
     RequestIdReused,
     StaleMessage,
@@ -81,9 +81,7 @@ class Psd:
     one does.
     """
 
-    def __init__(
-        self, storage: Storage, keys: KeyStore, *, entropy: Entropy, layout: Layout, bank: int = BANK
-    ) -> None:
+    def __init__(self, storage: Storage, keys: KeyStore, *, entropy: Entropy, layout: Layout, bank: int = BANK) -> None:
         if not layout.writable:
             raise LayoutError(f"layout {layout.name} is read-only", hint="A device needs one that can be made")
         self._layout = layout
@@ -91,7 +89,8 @@ class Psd:
         self._books = Books(storage, keys.derive("log"), bank)
         self._entropy = child(entropy, f"psd after record {self._books.sequence}")
         self._printer: Printer | None = None
-        self._log_cursor: tuple[int, Iterator[Record]] = (0, iter(()))
+        # Where a reader of the log is, so that the next chunk need not look for it. Void once the log has grown.
+        self._log_cursor: tuple[tuple[int, int], Iterator[Record]] = ((0, 0), iter(()))
         self._reads: Mapping[str, Callable[[Values], Values]] = {
             "get_info": self._get_info,
             "get_status": self._get_status,
@@ -289,11 +288,13 @@ class Psd:
         }
 
     def _read_log(self, request: Values) -> Values:
-        wanted, cursor = request["first_record"], self._log_cursor
-        records = cursor[1] if cursor[0] == wanted else self._books.pieces_from(wanted)
+        wanted, newest = request["first_record"], self._books.sequence
+        place, records = self._log_cursor
+        if place != (wanted, newest):
+            records = self._books.pieces_from(wanted)
         entries = [self._log_entry(record) for record in itertools.islice(records, LOG_CHUNK)]
         following = entries[-1]["record"] + 1 if len(entries) == LOG_CHUNK else 0
-        self._log_cursor = (following, records)
+        self._log_cursor = ((following, newest), records)
         blobs = [cbor2.dumps(to_numbers(entry), canonical=True) for entry in entries]
         return {"entries": blobs, "next_record": following}
 

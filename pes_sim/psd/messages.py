@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from pes_sim.errors import BadMessage, BadSignature, FieldError
 from pes_sim.indicium import signature
@@ -84,7 +84,7 @@ def peek(message: bytes, *allowed: str) -> tuple[str, Values]:
     return parse_body(payload, *allowed)
 
 
-def parse_body(payload: object, *allowed: str) -> tuple[str, Values]:
+def parse_body(payload: bytes, *allowed: str) -> tuple[str, Values]:
     """Name and values of a message's payload. Raises `BadMessage`."""
     import cbor2
 
@@ -99,7 +99,7 @@ def parse_body(payload: object, *allowed: str) -> tuple[str, Values]:
         values = to_names(body, BY_NUMBER)
         check_all(kind.fields, values)
     except FieldError as problem:
-        raise BadMessage(f"{kind.name}: {problem.message}", **problem.detail) from None
+        raise BadMessage(f"{kind.name}: {problem.message}") from None
     return kind.name, values
 
 
@@ -120,7 +120,7 @@ def _cose_key(signer: Sign | None, point: bytes | None) -> COSEKeyInterface:
     from cwt import VerifyError
     from cwt.cose_key_interface import COSEKeyInterface
 
-    class Es256(COSEKeyInterface):  # type: ignore[misc]
+    class Es256(COSEKeyInterface):
         def sign(self, msg: bytes) -> bytes:
             assert signer is not None
             return signer(msg)
@@ -131,8 +131,5 @@ def _cose_key(signer: Sign | None, point: bytes | None) -> COSEKeyInterface:
                 signature.verify_p256(point, msg, sig)
             except BadSignature:
                 raise VerifyError("ES256") from None
-
-        def to_dict(self) -> dict[int, Any]:
-            return {}
 
     return Es256({1: 2, 3: -7, 4: [1] if signer else [2]})

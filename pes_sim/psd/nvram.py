@@ -54,7 +54,7 @@ class Record:
 
 
 class Nvram:
-    """The log. `repaired` counts the copies mended while opening, `dropped` the segments that a cut left without a record.
+    """The log. `repaired` counts the copies mended on opening, `dropped` the segments that a cut left without a record.
 
     Raises `IntegrityError` when a record that must be there cannot be read in either bank.
     """
@@ -74,13 +74,14 @@ class Nvram:
     # Writing
 
     def append(self, kind: Kind, body: bytes, whole_state: Callable[[], bytes]) -> Record:
-        """Makes `body` durable as the next record. `whole_state` is asked when a new segment has to begin.
+        """Makes `body` durable as the next record. `whole_state` is asked when a piece makes a new segment begin.
 
         Raises `StorageFailed`; then nothing counts as appended, and the same number is used again.
         """
         data = self._frame(kind, body, self.sequence + 1)
         if not self._firsts or self._end + len(data) > self._bank:
-            self._begin_segment(self._frame(Kind.STATE, whole_state(), self.sequence + 1))
+            first = body if kind is Kind.STATE else whole_state()
+            self._begin_segment(self._frame(Kind.STATE, first, self.sequence + 1))
             if kind is Kind.STATE:
                 return Record(self.sequence, kind, body, self._firsts[-1][1], 0, self._end)
             data = self._frame(kind, body, self.sequence + 1)
@@ -123,11 +124,6 @@ class Nvram:
         """The records of the newest two segments, oldest first. Given once: they need not stay in memory."""
         records, self._recovered = self._recovered, []
         return records
-
-    @property
-    def first_sequence(self) -> int:
-        """The number of the oldest record that is still kept; 0 when there is none."""
-        return self._firsts[0][0] if self._firsts else 0
 
     def reread(self, record: Record) -> Record:
         """`record` once more from the medium, from whichever bank still has it. Raises `IntegrityError`."""

@@ -43,9 +43,7 @@ def begin(state: PsdState, request: Values, tools: Tools) -> Outcome:
         **tools.registers.values(),
     }
     message = messages.sign("refill_request", values, tools.keys.sign)
-    after = replace(
-        state, message_number=number, refill_nonce=nonce, refill_mills=amount, refill_message=message
-    )
+    after = replace(state, message_number=number, refill_nonce=nonce, refill_mills=amount, refill_message=message)
     return Outcome(after, {"message": message})
 
 

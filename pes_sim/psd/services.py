@@ -50,7 +50,8 @@ def row(
 
 # fmt: off
 SERVICES: Final = (
-    row(0x01, "get_info", _ALL, "", "model_id psd_serial provider_id software_id layout licensing_zip customer utc_offset_minutes notice",
+    row(0x01, "get_info", _ALL, "",
+        "model_id psd_serial provider_id software_id layout licensing_zip customer utc_offset_minutes notice",
         "What the device is, and what about it is assumed"),
     row(0x02, "get_status", _ALL, "",
         "state lock_reasons seconds_to_lockout device_time today refill_pending_mills log_sequence repaired",
@@ -63,7 +64,8 @@ SERVICES: Final = (
     row(0x11, "authorize", {State.INITIALIZED}, "message", "state",
         "Licence for a ZIP Code and a customer", changes=True, signed=True),
     row(0x20, "dispense", {State.OPERATIONAL},
-        "postage_mills mailing_date mail_class weight destination reference", "indicium record device_time " + _REGISTERS,
+        "postage_mills mailing_date mail_class weight destination reference",
+        "indicium record device_time " + _REGISTERS,
         "One indicium, debited before it is answered", changes=True),
     row(0x30, "refill_begin", {State.OPERATIONAL}, "amount_mills", "message",
         "A signed request for postage, with the register readings (39 CFR 501.15(e))", changes=True),

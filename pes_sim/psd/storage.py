@@ -156,7 +156,8 @@ class DirectoryLock:
         except OSError:
             holder = os.pread(self._fd, 200, 0).decode("utf-8", "replace").strip() or "another process"
             self.release()
-            raise DirectoryInUse(f"{directory} is in use by {holder}", hint="Stop it, or use another directory") from None
+            hint = "Stop it, or use another directory"
+            raise DirectoryInUse(f"{directory} is in use by {holder}", hint=hint) from None
         name = Path(sys.argv[0]).name or "python"
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, f"process {os.getpid()} ({name})\n".encode(), 0)
@@ -167,8 +168,11 @@ class DirectoryLock:
             self._fd = -1
 
 
-class _errors:  # noqa: N801  (a context manager that reads like a keyword; a class, since it stands on the hot path)
-    """Turns `OSError` into `StorageFailed` or `StorageFull`, with the verb and the path."""
+class _errors:
+    """Turns `OSError` into `StorageFailed` or `StorageFull`, with the verb and the path.
+
+    A class, not a generator: it stands on the path of every debit.
+    """
 
     __slots__ = ("path", "verb")
 

@@ -1,0 +1,61 @@
+"""Fields: one number, one name, one meaning; and values that are what they say."""
+
+from __future__ import annotations
+
+import pytest
+
+from pes_sim.errors import FieldError
+from pes_sim.psd.fields import BY_NAME, BY_NUMBER, FIELDS, Form, check, check_all, fields, to_names, to_numbers
+
+
+def test_no_number_and_no_name_stands_twice() -> None:
+    assert len(BY_NAME) == len(BY_NUMBER) == len(FIELDS)
+
+
+GOOD = [("psd_serial", 0), ("psd_serial", 2**32 - 1), ("seconds_to_lockout", -5), ("nonce", bytes(16)), ("state", "x"),
+        ("lock_reasons", ["a", "b"]), ("entries", [b"x"])]  # fmt: skip
+BAD = [("psd_serial", -1), ("psd_serial", 2**32), ("psd_serial", True), ("psd_serial", 1.0), ("psd_serial", "1"),
+       ("utc_offset_minutes", 841), ("utc_offset_minutes", -841), ("nonce", bytes(17)), ("nonce", "x"),
+       ("nonce", bytearray(16)), ("licensing_zip", "202600"), ("licensing_zip", b"20260"), ("lock_reasons", ["a", b"b"]),
+       ("lock_reasons", ["a"] * 9), ("lock_reasons", "ab"), ("entries", ["x"]), ("entries", None)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), GOOD)
+def test_a_value_within_its_field_passes(name: str, value: object) -> None:
+    check(BY_NAME[name], value)
+
+
+@pytest.mark.parametrize(("name", "value"), BAD)
+def test_any_other_value_is_refused_naming_the_field(name: str, value: object) -> None:
+    with pytest.raises(FieldError, match=name) as caught:
+        check(BY_NAME[name], value)
+    assert caught.value.detail == {"field": name}
+
+
+def test_every_form_is_tried_both_ways() -> None:
+    for cases in (GOOD, BAD):
+        assert {BY_NAME[name].form for name, _ in cases} == set(Form)
+
+
+ROW = fields("psd_serial nonce")
+VALUES = {"psd_serial": 7, "nonce": bytes(16)}
+
+
+def test_values_must_be_just_those_of_the_row() -> None:
+    check_all(ROW, VALUES)
+    with pytest.raises(FieldError, match="nonce is missing"):
+        check_all(ROW, {"psd_serial": 7})
+    with pytest.raises(FieldError, match="unknown field more"):
+        check_all(ROW, {**VALUES, "more": 1})
+
+
+def test_names_become_numbers_and_come_back() -> None:
+    numbered = to_numbers(VALUES)
+    assert numbered == {2: 7, 51: bytes(16)}
+    assert to_names(numbered, BY_NUMBER) == VALUES
+
+
+@pytest.mark.parametrize("numbered", [None, [], {9999: 1}, {"psd_serial": 1}, {(1, 2): 3}])
+def test_anything_else_than_known_numbers_is_refused(numbered: object) -> None:
+    with pytest.raises(FieldError):
+        to_names(numbered, BY_NUMBER)

@@ -1,0 +1,221 @@
+"""The log: whatever a cut or rot does to it, it opens as it was before the last append or after it, or it stops."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pes_sim.errors import IntegrityError, StorageFailed, StorageFull
+from pes_sim.psd.nvram import ALIGN, Kind, Nvram, Record
+from pes_sim.psd.storage import MemoryStorage
+
+KEY = b"k" * 32
+BANK = 1024
+"""Small: a segment holds a handful of records, so that tests roll over often."""
+FIRST = "log-0000000000000001.seg"
+
+
+def opened(storage: MemoryStorage, key: bytes = KEY) -> Nvram:
+    return Nvram(storage, key, BANK)
+
+
+def append(nvram: Nvram, number: int, kind: Kind = Kind.PIECE) -> Record:
+    return nvram.append(kind, f"body {number}".encode(), lambda: f"state before {number}".encode())
+
+
+def filled(count: int) -> MemoryStorage:
+    storage = MemoryStorage()
+    nvram = opened(storage)
+    append(nvram, 0, Kind.STATE)
+    for number in range(1, count):
+        append(nvram, number)
+    return storage
+
+
+def bodies(storage: MemoryStorage) -> list[str]:
+    """Bodies of pieces and asked-for states, oldest first, as a fresh opening reads them."""
+    nvram = opened(storage)
+    found = [record.body.decode() for record in nvram.read_from(1)]
+    return [body for body in found if body.startswith("body")]
+
+
+def copy(storage: MemoryStorage) -> MemoryStorage:
+    other = MemoryStorage()
+    other.areas = {name: bytearray(area) for name, area in storage.areas.items()}
+    return other
+
+
+def test_a_blank_storage_is_an_empty_log() -> None:
+    nvram = opened(MemoryStorage())
+    assert (nvram.sequence, nvram.take_recovered(), list(nvram.read_from(1))) == (0, [], [])
+
+
+@pytest.mark.parametrize("count", [1, 2, 15, 16, 17, 60])
+def test_what_was_appended_is_read_again_in_order_whatever_the_number_of_segments(count: int) -> None:
+    storage = filled(count)
+    assert bodies(storage) == [f"body {number}" for number in range(count)]
+    nvram = opened(storage)
+    append(nvram, count)
+    assert bodies(storage)[-1] == f"body {count}"
+
+
+def test_each_record_is_there_twice() -> None:
+    storage = filled(3)
+    area = storage.areas[FIRST]
+    assert area[:BANK] == area[BANK:]
+
+
+def test_every_segment_begins_with_a_whole_state() -> None:
+    storage = filled(60)
+    assert len(storage.names()) > 3
+    for name in storage.names()[1:]:
+        first = next(r for r in opened(storage).read_from(int(name[4:20])))
+        assert first.kind is Kind.STATE
+        assert first.body.startswith(b"state before")
+
+
+def test_a_state_that_begins_a_segment_is_written_once() -> None:
+    storage = MemoryStorage()
+    nvram = opened(storage)
+    for number in range(40):
+        append(nvram, number, Kind.STATE)
+    assert bodies(storage) == [f"body {number}" for number in range(40)]
+
+
+def test_reading_may_begin_anywhere() -> None:
+    nvram = opened(filled(60))
+    assert [r.sequence for r in nvram.read_from(50)] == list(range(50, nvram.sequence + 1))
+
+
+def test_a_record_can_be_read_again_from_either_bank() -> None:
+    storage = filled(5)
+    nvram = opened(storage)
+    record = nvram.take_recovered()[3]
+    storage.areas[FIRST][record.offset + 20] ^= 1
+    assert nvram.reread(record).body == b"body 3"
+    storage.areas[FIRST][BANK + record.offset + 20] ^= 1
+    with pytest.raises(IntegrityError, match="cannot be read in either bank"):
+        nvram.reread(record)
+
+
+@pytest.mark.parametrize("bank", [0, BANK])
+def test_rot_anywhere_in_one_bank_is_repaired_and_reported(bank: int) -> None:
+    whole = filled(8)
+    used = 8 * ALIGN
+    for position in range(0, used):
+        storage = copy(whole)
+        storage.areas[FIRST][bank + position] ^= 0x10
+        nvram = opened(storage)
+        assert [r.body for r in nvram.take_recovered()] == [f"body {n}".encode() for n in range(8)]
+        assert nvram.repaired == 1 or whole.areas[FIRST][position] == 0, position  # padding is not covered
+        if nvram.repaired:
+            assert storage.areas == whole.areas
+
+
+def test_rot_in_both_banks_of_a_record_that_others_follow_stops_the_device() -> None:
+    for victim in range(7):
+        storage = filled(8)
+        for bank in (0, BANK):
+            storage.areas[FIRST][bank + victim * ALIGN + 10] ^= 1
+        with pytest.raises(IntegrityError, match=f"record {victim + 1} is bad in both banks"):
+            opened(storage)
+
+
+def test_rot_in_different_banks_of_different_records_is_repaired() -> None:
+    storage = filled(8)
+    for victim in range(8):
+        storage.areas[FIRST][(victim % 2) * BANK + victim * ALIGN + 10] ^= 1
+    assert opened(storage).repaired == 8
+    assert bodies(storage) == [f"body {number}" for number in range(8)]
+
+
+def test_a_cut_at_any_byte_of_a_write_leaves_the_state_before_or_after() -> None:
+    before = filled(8)
+    after = copy(before)
+    append(opened(after), 8)
+    start, end = 8 * ALIGN, 9 * ALIGN
+    for written_a in range(0, ALIGN + 1, 3):
+        for written_b in range(0, ALIGN + 1, 7):
+            storage = copy(before)
+            new = after.areas[FIRST]
+            storage.areas[FIRST][start : start + written_a] = new[start : start + written_a]
+            storage.areas[FIRST][BANK + start : BANK + start + written_b] = new[BANK + start : BANK + start + written_b]
+            found = bodies(storage)
+            assert found in ([f"body {n}" for n in range(8)], [f"body {n}" for n in range(9)])
+            append(opened(storage), 99)
+            assert bodies(storage) == [*found, "body 99"]
+    assert end > start
+
+
+def test_a_cut_while_a_segment_is_begun_leaves_the_one_before() -> None:
+    for count in range(12, 20):
+        storage = filled(count)
+        storage.create(f"log-{count + 5:016d}.seg", 2 * BANK)
+        nvram = opened(storage)
+        assert nvram.dropped == 1
+        assert bodies(storage) == [f"body {number}" for number in range(count)]
+
+
+def test_a_cut_while_the_very_first_segment_is_begun_leaves_a_blank_device() -> None:
+    storage = MemoryStorage()
+    storage.create(FIRST, 2 * BANK)
+    assert opened(storage).sequence == 0
+    assert storage.names() == []
+
+
+def test_a_segment_taken_away_between_others_is_missed() -> None:
+    storage = filled(60)
+    names = storage.names()
+    storage.remove(names[-2])
+    with pytest.raises(IntegrityError, match="is missing before"):
+        opened(storage)
+
+
+def test_another_devices_log_is_not_taken_for_ones_own() -> None:
+    storage = filled(8)
+    assert opened(storage, b"another key".ljust(32)).sequence == 0
+
+
+def test_a_foreign_file_among_the_segments_is_left_alone() -> None:
+    storage = filled(8)
+    storage.create("log-note.seg", 64)
+    assert bodies(storage) == [f"body {number}" for number in range(8)]
+    assert "log-note.seg" in storage.names()
+
+
+def test_a_write_that_fails_counts_for_nothing_and_its_number_is_used_again() -> None:
+    class Failing(MemoryStorage):
+        broken = False
+
+        def sync(self, name: str) -> None:
+            if self.broken:
+                raise StorageFailed("no")
+
+    storage = Failing()
+    nvram = opened(storage)
+    append(nvram, 0, Kind.STATE)
+    storage.broken = True
+    with pytest.raises(StorageFailed):
+        append(nvram, 1)
+    storage.broken = False
+    assert append(nvram, 2).sequence == 2
+    assert bodies(storage) == ["body 0", "body 2"]
+
+
+def test_a_state_larger_than_a_bank_is_refused() -> None:
+    with pytest.raises(StorageFull, match="does not fit a bank"):
+        opened(MemoryStorage()).append(Kind.STATE, bytes(BANK), lambda: bytes(BANK))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 1 << 32), st.integers(0, 8))
+def test_noise_behind_the_last_record_changes_nothing(seed: int, count: int) -> None:
+    storage = filled(9)
+    noise, cut = random.Random(seed).randbytes(2 * BANK), count * ALIGN
+    for bank in (0, BANK):
+        storage.areas[FIRST][bank + cut : bank + BANK] = noise[bank + cut : bank + BANK]
+    nvram = opened(storage)
+    assert [r.body for r in nvram.take_recovered()] == [f"body {n}".encode() for n in range(count)]

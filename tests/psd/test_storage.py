@@ -1,0 +1,158 @@
+"""Storage: files that are durable, errors that say what and where, one process a directory."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pes_sim.errors import DirectoryInUse, StorageFailed, StorageFull
+from pes_sim.psd.storage import DirectoryLock, FileStorage, MemoryStorage, Storage, write_atomically
+
+NAME = "log-0000000000000001.seg"
+
+
+@pytest.fixture(params=["file", "memory"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    return FileStorage(tmp_path / "psd") if request.param == "file" else MemoryStorage()
+
+
+def test_an_area_is_zeros_until_written_and_keeps_what_is_written(storage: Storage) -> None:
+    storage.create(NAME, 200_000)
+    assert storage.names() == [NAME]
+    assert storage.size(NAME) == 200_000
+    assert storage.read(NAME, 0, 200_000) == bytes(200_000)
+    storage.write(NAME, 70_000, b"abc")
+    storage.sync(NAME)
+    assert storage.read(NAME, 69_999, 5) == b"\0abc\0"
+    storage.remove(NAME)
+    assert storage.names() == []
+    storage.close()
+
+
+def test_files_are_there_for_the_next_process(tmp_path: Path) -> None:
+    first = FileStorage(tmp_path)
+    first.create(NAME, 64)
+    first.write(NAME, 0, b"kept")
+    first.close()
+    second = FileStorage(tmp_path)
+    assert second.read(NAME, 0, 4) == b"kept"
+    second.close()
+    third = FileStorage(tmp_path)
+    third.remove(NAME)
+    assert third.names() == []
+
+
+def test_only_the_owner_may_read_what_the_device_keeps(tmp_path: Path) -> None:
+    storage = FileStorage(tmp_path / "psd")
+    storage.create(NAME, 64)
+    assert stat.S_IMODE((tmp_path / "psd").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "psd" / NAME).stat().st_mode) == 0o600
+
+
+def test_a_second_holder_is_told_who_the_first_is(tmp_path: Path) -> None:
+    FileStorage(tmp_path)
+    with pytest.raises(DirectoryInUse, match=rf"{tmp_path} is in use by process {os.getpid()} \("):
+        FileStorage(tmp_path)
+
+
+def test_another_process_is_told_too_and_may_have_it_after_close(tmp_path: Path) -> None:
+    program = f"from pes_sim.psd.storage import *; FileStorage(Path({str(tmp_path)!r}))"
+    storage = FileStorage(tmp_path)
+    refused = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert f"in use by process {os.getpid()}" in refused.stderr
+    storage.close()
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_a_lock_whose_holder_left_no_name_is_still_a_lock(tmp_path: Path) -> None:
+    held = DirectoryLock(tmp_path)
+    (tmp_path / "lock").write_bytes(b"")
+    with pytest.raises(DirectoryInUse, match="another process"):
+        DirectoryLock(tmp_path)
+    held.release()
+    held.release()
+    DirectoryLock(tmp_path).release()
+
+
+def failing(code: int) -> Callable[..., int]:
+    def fail(*_: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [(errno.ENOSPC, StorageFull), (errno.EDQUOT, StorageFull), (errno.EIO, StorageFailed)]
+)
+@pytest.mark.parametrize("call", ["pwrite", "fdatasync"])
+def test_a_disk_that_says_no_is_named_with_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, kind: type[StorageFailed], call: str
+) -> None:
+    storage = FileStorage(tmp_path)
+    storage.create(NAME, 64)
+    monkeypatch.setattr(os, call, failing(code))
+    with pytest.raises(StorageFailed, match=NAME) as caught:
+        storage.write(NAME, 0, b"x")
+        storage.sync(NAME)
+    assert type(caught.value) is kind
+
+
+def test_an_area_that_could_not_be_made_whole_is_not_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = FileStorage(tmp_path)
+    monkeypatch.setattr(os, "pwrite", failing(errno.ENOSPC))
+    with pytest.raises(StorageFull, match="no room to create"):
+        storage.create(NAME, 64)
+    assert storage.names() == []
+    monkeypatch.undo()
+    storage.create(NAME, 64)
+    assert storage.size(NAME) == 64
+
+
+def test_a_missing_area_is_an_error_with_its_name(tmp_path: Path) -> None:
+    with pytest.raises(StorageFailed, match=NAME):
+        FileStorage(tmp_path).read(NAME, 0, 1)
+
+
+def test_a_place_that_is_no_directory_is_an_error_with_its_name(tmp_path: Path) -> None:
+    (tmp_path / "psd").write_text("a file")
+    with pytest.raises(StorageFailed, match="psd"):
+        FileStorage(tmp_path / "psd")
+
+
+def test_a_short_write_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = FileStorage(tmp_path)
+    storage.create(NAME, 64)
+    whole = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: whole(fd, bytes(data[:3]), offset))
+    storage.write(NAME, 5, b"0123456789")
+    assert storage.read(NAME, 5, 10) == b"0123456789"
+
+
+def test_a_small_file_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "clock.json"
+    write_atomically(path, b"old")
+    write_atomically(path, b"new", 0o600)
+    assert path.read_bytes() == b"new"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [p.name for p in tmp_path.iterdir()] == ["clock.json"]
+
+
+def test_a_replacement_that_fails_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "clock.json"
+    write_atomically(path, b"old")
+    monkeypatch.setattr(os, "fsync", failing(errno.ENOSPC))
+    with pytest.raises(StorageFull, match=r"clock\.json"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["clock.json"]

@@ -1,0 +1,156 @@
+"""A PSD on a bench: its storage, its keys, a provider that signs what it is told to, and the time."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pes_sim.clock import HOUR, parse_iso
+from pes_sim.entropy import SeededEntropy
+from pes_sim.indicium import layout
+from pes_sim.provider.pki import Pki
+from pes_sim.psd import messages
+from pes_sim.psd.device import Psd
+from pes_sim.psd.fields import Values
+from pes_sim.psd.keys import SoftwareKeyStoreNotForProduction
+from pes_sim.psd.nvram import BANK
+from pes_sim.psd.storage import MemoryStorage, Storage
+
+NOON = parse_iso("2026-11-21T12:00:00Z")
+TODAY = "2026-11-21"
+SERIAL = 1234567
+CERTIFICATE_SERIAL = 4711
+ZIP = "20260"
+CUSTOMER = "TEST CUSTOMER"
+MASTER = bytes(range(32))
+
+
+@cache
+def pki(name: str = "test") -> Pki:
+    """A test CA with its provider key; one per name, kept for the run."""
+    return Pki(Path(tempfile.mkdtemp(prefix="pes-sim-test-")), SeededEntropy("rig", name), NOON)
+
+
+def piece(**changes: Any) -> Values:
+    """A dispense request."""
+    return {
+        "postage_mills": 740,
+        "mailing_date": TODAY,
+        "mail_class": "first_class_letter",
+        "weight": 100,
+        "destination": "100011234",
+        "reference": b"100",
+    } | changes
+
+
+class Rig:
+    """A device and everything around it. Each step gives the device's answer."""
+
+    def __init__(self, storage: Storage | None = None, bank: int = BANK, seed: str = "rig") -> None:
+        self.storage = storage if storage is not None else MemoryStorage()
+        self.bank = bank
+        self.seed = seed
+        self.now = NOON
+        self.drawn = 0
+        self.psd = self.power_on()
+
+    def power_on(self) -> Psd:
+        entropy = SeededEntropy(self.seed)
+        keys = SoftwareKeyStoreNotForProduction(MASTER, entropy.child("keys"))
+        self.psd = Psd(self.storage, keys, entropy=entropy, layout=layout.builtin("imi_std"), bank=self.bank)
+        return self.psd
+
+    def new_id(self) -> bytes:
+        self.drawn += 1
+        return self.drawn.to_bytes(16, "big")
+
+    def ask(self, name: str, request_id: bytes = b"", **request: Any) -> Values:
+        return self.psd.execute(name, request, request_id=request_id or self.new_id(), now=self.now)
+
+    def initialize(self) -> Values:
+        self.made = self.ask("initialize", psd_serial=SERIAL, trust_anchor=pki().ca.certificate)
+        return self.made
+
+    def authorization(self, **changes: Any) -> dict[str, Any]:
+        """What an authorization says, with changes."""
+        certificate = pki().issue_psd(self.made["public_key"], SERIAL, CERTIFICATE_SERIAL, NOON)
+        return {
+            "psd_serial": SERIAL,
+            "nonce": self.made["nonce"],
+            "licensing_zip": ZIP,
+            "customer": CUSTOMER,
+            "utc_offset_minutes": 0,
+            "psd_certificate": certificate,
+            "provider_certificate": pki().provider.certificate,
+        } | changes
+
+    def authorize(self, **changes: Any) -> Values:
+        return self.ask("authorize", message=sign("authorization", self.authorization(**changes)))
+
+    def report(self) -> Values:
+        """Begins a check-in; the values of the report."""
+        return self.read("checkin_report", self.ask("checkin_begin")["message"])
+
+    def read(self, kind: str, message: bytes) -> Values:
+        return messages.open_signed(message, self.made["public_key"], kind)[1]
+
+    def receipt(self, report: Values, **changes: Any) -> bytes:
+        values = {
+            "psd_serial": report["psd_serial"],
+            "nonce": report["nonce"],
+            "acknowledged": report["log_sequence"],
+        }
+        return sign("checkin_receipt", values | changes)
+
+    def check_in(self) -> Values:
+        return self.ask("checkin_complete", message=self.receipt(self.report()))
+
+    def request_refill(self, amount: int) -> Values:
+        return self.read("refill_request", self.ask("refill_begin", amount_mills=amount)["message"])
+
+    def grant(self, request: Values, **changes: Any) -> bytes:
+        values = {name: request[name] for name in ("psd_serial", "nonce", "amount_mills")}
+        return sign("refill_grant", values | changes)
+
+    def refill(self, amount: int) -> Values:
+        return self.ask("refill_complete", message=self.grant(self.request_refill(amount)))
+
+    def dispense(self, request_id: bytes = b"", **changes: Any) -> Values:
+        return self.ask("dispense", request_id, **piece(**changes))
+
+    def registers(self) -> dict[str, int]:
+        return self.ask("get_registers")
+
+    def status(self) -> Values:
+        return self.ask("get_status")
+
+    def everything(self) -> tuple[dict[str, int], str, int]:
+        """What must not change when a request is refused."""
+        status = self.status()
+        return self.registers(), status["state"], status["log_sequence"]
+
+
+def sign(kind: str, values: dict[str, Any], name: str = "test") -> bytes:
+    """A message signed by the provider of a PKI."""
+    return messages.sign(kind, values, pki(name).provider.sign)
+
+
+def operational(funds: int = 100_000, **rig: Any) -> Rig:
+    """A device ready to dispense."""
+    made = Rig(**rig)
+    made.initialize()
+    made.authorize()
+    made.check_in()
+    if funds:
+        made.refill(funds)
+    return made
+
+
+def locked() -> Rig:
+    """A device that missed its check-in."""
+    made = operational()
+    made.now += 73 * HOUR
+    made.status()
+    return made

@@ -28,7 +28,7 @@ MAGIC: Final = b"PESr"
 ALIGN: Final = 64
 MAC_LENGTH: Final = 16
 BANK: Final = 1 << 20
-"""Bytes of one bank of one segment: some 4,000 pieces."""
+"""Bytes of one bank of one segment: some 3,200 pieces."""
 
 _HEADER: Final = struct.Struct("<4sBBHQ")
 _OVERHEAD: Final = _HEADER.size + MAC_LENGTH

@@ -283,20 +283,38 @@ def test_a_coarse_scan_is_enlarged() -> None:
     assert read(NEEDS_ENLARGING) == [NOISE[:113]]
 
 
+def test_the_search_goes_on_until_the_limit_is_reached() -> None:
+    clean = datamatrix.picture(encode(b"easy to read", "20x20"))
+    whole = Image.new("L", (NEEDS_SMOOTHING.width + clean.width + 60, NEEDS_SMOOTHING.height + 40), 255)
+    whole.paste(clean, (20, 20))
+    whole.paste(NEEDS_SMOOTHING, (clean.width + 40, 20))
+    assert read(whole) == [b"easy to read"]
+    assert sorted(read(whole, limit=2)) == sorted([b"easy to read", NOISE[:113]])
+
+
 def test_a_huge_page_is_not_enlarged(monkeypatch: pytest.MonkeyPatch) -> None:
     width, height = NEEDS_ENLARGING.size
     monkeypatch.setattr(symbol, "_UPSCALE_LIMIT", width * height - 1)
     assert read(NEEDS_ENLARGING) == []
 
 
-def test_damage_beyond_repair_gives_nothing_rather_than_something_wrong() -> None:
+def damaged(rows: range, columns: range) -> Image.Image:
+    """A symbol with some modules inverted: inside one of its four regions, so that it is still found."""
     modules = bytearray(encode(NOISE[:113]).modules)
-    for row in range(2, 20):  # inside one of the four regions, so that the symbol is still found
-        for column in range(2, 20):
+    for row in rows:
+        for column in columns:
             modules[row * 44 + column] ^= 1
-    damaged = datamatrix.picture(Symbol(44, bytes(modules)))
-    assert read(damaged, "zxing") == []
-    assert read(damaged, "dmtx", timeout_ms=200) == []
+    return datamatrix.picture(Symbol(44, bytes(modules)))
+
+
+@engine
+def test_little_damage_is_repaired(engine: str) -> None:
+    assert read(damaged(range(5, 12), range(5, 12)), engine) == [NOISE[:113]]
+
+
+@engine
+def test_damage_beyond_repair_gives_nothing_rather_than_something_wrong(engine: str) -> None:
+    assert read(damaged(range(2, 20), range(2, 20)), engine, timeout_ms=200) == []
 
 
 # --- libraries -------------------------------------------------------------------------------------------------------

@@ -11,8 +11,8 @@ from pes_sim.errors import (
     BadMessage,
     BadSignature,
     LockedCheckinOverdue,
-    NothingPending,
     NotForThisDevice,
+    NothingPending,
     PesError,
     StaleMessage,
     Status,
@@ -33,10 +33,10 @@ def test_a_lock_says_its_code_how_long_and_what_clears_it() -> None:
     rig = operational()
     rig.now += 73 * HOUR + 5 * 60 * SECOND
     with pytest.raises(
-        LockedCheckinOverdue, match="overdue by 1 h 5 min. A check-in with the provider clears it"
+        LockedCheckinOverdue, match=r"overdue by 1 h 5 min\. A check-in with the provider clears it"
     ) as caught:
         rig.dispense()
-    assert caught.value.status is Status.LOCKED_CHECKIN_OVERDUE == 0x31
+    assert caught.value.status is Status.LOCKED_CHECKIN_OVERDUE
     assert caught.value.detail == {"seconds_overdue": 3900, "cleared_by": "checkin"}
     status = rig.status()
     assert (status["state"], status["lock_reasons"], status["seconds_to_lockout"]) == (

@@ -432,7 +432,7 @@ actions = st.sampled_from(["dispense", "again", "refill", "checkin", "restart", 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(actions, max_size=40))
 def test_whatever_happens_the_books_balance_and_nothing_is_paid_twice(script: list[str]) -> None:
-    rig = operational(5_000, bank=SMALL_BANK)
+    rig = operational(5_000, bank=1 << 16)
     spent, pieces, refilled, answers = 0, 0, 5_000, []
     for number, action in enumerate(script):
         if action == "dispense":

@@ -16,7 +16,8 @@ GOOD = [("psd_serial", 0), ("psd_serial", 2**32 - 1), ("seconds_to_lockout", -5)
         ("lock_reasons", ["a", "b"]), ("entries", [b"x"])]  # fmt: skip
 BAD = [("psd_serial", -1), ("psd_serial", 2**32), ("psd_serial", True), ("psd_serial", 1.0), ("psd_serial", "1"),
        ("utc_offset_minutes", 841), ("utc_offset_minutes", -841), ("nonce", bytes(17)), ("nonce", "x"),
-       ("nonce", bytearray(16)), ("licensing_zip", "202600"), ("licensing_zip", b"20260"), ("lock_reasons", ["a", b"b"]),
+       ("nonce", bytearray(16)), ("licensing_zip", "202600"), ("licensing_zip", b"20260"),
+       ("lock_reasons", ["a", b"b"]),
        ("lock_reasons", ["a"] * 9), ("lock_reasons", "ab"), ("entries", ["x"]), ("entries", None)]  # fmt: skip
 
 

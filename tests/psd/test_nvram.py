@@ -105,7 +105,7 @@ def test_a_record_can_be_read_again_from_either_bank() -> None:
 def test_rot_anywhere_in_one_bank_is_repaired_and_reported(bank: int) -> None:
     whole = filled(8)
     used = 8 * ALIGN
-    for position in range(0, used):
+    for position in range(used):
         storage = copy(whole)
         storage.areas[FIRST][bank + position] ^= 0x10
         nvram = opened(storage)

@@ -1,0 +1,247 @@
+"""Layouts: the built-in ones byte for byte, the real samples exactly, a file that cannot work refused and why."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pes_sim.errors import LayoutError, PayloadError
+from pes_sim.indicium import layout as layouts
+from pes_sim.indicium.layout import BUILT_IN, Layout, builtin, load, recognise
+
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "ibi_samples.json").read_text())
+FILES = Path(layouts.__file__).parent / "layouts"
+
+VALUES: dict[str, Any] = {
+    "indicia_version": 202,
+    "provider_id": "99",
+    "model_id": "S1",
+    "psd_serial": 1234567,
+    "algorithm_id": 2,
+    "certificate_serial": 4711,
+    "piece_count": 3,
+    "ascending_mills": 2220,
+    "descending_mills": 97780,
+    "postage_mills": 740,
+    "mailing_date": "2026-11-21",
+    "origin_zip": "20260",
+    "mail_class": "first_class_letter",
+    "weight": 100,
+    "destination": "100011234",
+    "software_id": 65536,
+}
+PACKED = "".join(
+    [
+        "ca", "3939", "5331", "87d61200", "02", "67120000", "03000000", "ac08000000", "f47d0100", "e40200", "01293501",
+        "244f00", "0100", "6400", "e20cf60500", "00000100",
+    ]
+)  # fmt: skip
+
+# IMI-STD, byte for byte: the issue's own table of what stands where.
+IMI_STD = [
+    ("indicia_version", 0, 1), ("provider_id", 1, 2), ("model_id", 3, 2), ("psd_serial", 5, 4), ("algorithm_id", 9, 1),
+    ("certificate_serial", 10, 4), ("piece_count", 14, 4), ("ascending_mills", 18, 5), ("descending_mills", 23, 4),
+    ("postage_mills", 27, 3), ("mailing_date", 30, 4), ("origin_zip", 34, 3), ("mail_class", 37, 2), ("weight", 39, 2),
+    ("destination", 41, 5), ("software_id", 46, 4),
+]  # fmt: skip
+
+
+def test_imi_std_has_its_fields_where_its_profile_says() -> None:
+    layout = builtin("imi_std")
+    assert [(f.name, f.offset, f.length) for f in layout.fields] == IMI_STD
+    assert (layout.signed_length, layout.signature.length, layout.length) == (50, 64, 114)
+    assert layout.length <= 125
+    assert layout.symbol == "44x44"
+
+
+def test_imi_std_packs_to_known_bytes() -> None:
+    assert builtin("imi_std").pack(VALUES).hex() == PACKED
+
+
+@pytest.mark.parametrize("sample", VECTORS, ids=lambda sample: sample["name"])
+def test_the_real_samples_parse_exactly(sample: dict[str, Any]) -> None:
+    payload = bytes.fromhex(sample["hex"])
+    layout = recognise(payload)
+    parsed = layout.unpack(payload)
+    assert layout.name == sample["layout"]
+    expected = dict(sample["fields"])
+    if "provider_nibble" in expected:
+        expected["vendor_model"] = expected.pop("provider_nibble") << 4 | expected.pop("model_nibble")
+    if "hmac" in expected:
+        assert parsed.signature.hex() == expected.pop("hmac")
+    assert {name: parsed.values[name] for name in expected} == expected
+    assert parsed.signed + parsed.signature + parsed.trailing == payload
+
+
+def test_trailing_bytes_are_kept() -> None:
+    payload = bytes.fromhex(VECTORS[0]["hex"])
+    assert builtin("ibi").unpack(payload).trailing.hex() == "95e62069c775010000"
+    assert builtin("ibi").describe(payload)[-1].name == "trailing"
+    assert builtin("ibi").describe(payload[:89])[-1].name == "signature"
+
+
+def test_a_truncated_payload_says_in_which_field_it_ends() -> None:
+    layout = builtin("imi_std")
+    payload = layout.pack(VALUES) + bytes(64)
+    for length in range(len(payload)):
+        with pytest.raises(PayloadError) as caught:
+            layout.unpack(payload[:length])
+        expected = next((name for name, offset, size in IMI_STD if length < offset + size), "signature")
+        assert caught.value.detail == {"field": expected, "length": length, "expected": 114}
+        assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize("provider", ["01", "02", "03", "04", "05", "06", "07", "00", "98"])
+def test_no_providers_id_but_the_specimens_can_be_made(provider: str) -> None:
+    with pytest.raises(LayoutError, match=f"provider ID '{provider}' is refused"):
+        builtin("imi_std").pack({**VALUES, "provider_id": provider})
+
+
+@pytest.mark.parametrize("name", ["ibi", "ibi_lite"])
+def test_the_older_constructs_are_read_only(name: str) -> None:
+    with pytest.raises(LayoutError, match="read-only"):
+        builtin(name).pack({})
+
+
+def test_a_missing_an_unknown_and_an_impossible_value_are_named() -> None:
+    layout = builtin("imi_std")
+    with pytest.raises(LayoutError, match="needs a value for weight"):
+        layout.pack({name: value for name, value in VALUES.items() if name != "weight"})
+    with pytest.raises(LayoutError, match="has no field colour"):
+        layout.pack({**VALUES, "colour": 1})
+    with pytest.raises(
+        LayoutError, match="postage_mills must be a whole number from 0 to 16777215, not 16777216"
+    ) as caught:
+        layout.pack({**VALUES, "postage_mills": 1 << 24})
+    assert caught.value.detail == {"field": "postage_mills"}
+
+
+values = st.fixed_dictionaries(
+    {
+        "indicia_version": st.just(202),
+        "provider_id": st.just("99"),
+        "model_id": st.text("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ", min_size=2, max_size=2),
+        "psd_serial": st.integers(0, 2**32 - 1),
+        "algorithm_id": st.integers(0, 255),
+        "certificate_serial": st.integers(0, 2**32 - 1),
+        "piece_count": st.integers(0, 2**32 - 1),
+        "ascending_mills": st.integers(0, 2**40 - 1),
+        "descending_mills": st.integers(0, 2**32 - 1),
+        "postage_mills": st.integers(0, 2**24 - 1),
+        "mailing_date": st.integers(0, 20_000).map(lambda n: (date(2000, 1, 1) + timedelta(days=n)).isoformat()),
+        "origin_zip": st.integers(0, 99999).map(lambda n: f"{n:05d}"),
+        "mail_class": st.sampled_from(["first_class_letter", "first_class_postcard", "international_letter"]),
+        "weight": st.integers(0, 65535),
+        "destination": st.sampled_from(["", "10001", "100011234", "00501123412", "94105280212"]),
+        "software_id": st.integers(0, 2**32 - 1),
+    }
+)
+
+
+@given(values, st.binary(min_size=64, max_size=64))
+def test_what_is_packed_is_unpacked(chosen: dict[str, Any], signature: bytes) -> None:
+    layout = builtin("imi_std")
+    parsed = layout.unpack(layout.pack(chosen) + signature)
+    assert parsed.values == chosen
+    assert parsed.signature == signature
+
+
+@given(st.binary(min_size=114, max_size=140))
+def test_any_bytes_of_the_length_unpack_and_are_kept_whole(payload: bytes) -> None:
+    parsed = builtin("imi_std").unpack(payload)
+    assert parsed.signed + parsed.signature + parsed.trailing == payload
+
+
+def test_recognition_goes_by_the_version_byte() -> None:
+    assert {version: recognise(bytes([version])).name for version in (0, 80, 99, 202, 255)} == {
+        0: "ibi", 80: "ibi", 99: "ibi", 202: "imi_std", 255: "ibi_lite",
+    }  # fmt: skip
+    with pytest.raises(PayloadError, match="unknown indicia version 100") as caught:
+        recognise(bytes([100]))
+    assert caught.value.detail == {"version": 100}
+    with pytest.raises(PayloadError, match="empty"):
+        recognise(b"")
+    with pytest.raises(PayloadError):
+        recognise(bytes([202]), [builtin("ibi")])
+
+
+def test_every_field_says_whether_it_is_public_and_where_from() -> None:
+    for name in BUILT_IN:
+        for row in builtin(name).describe(bytes([builtin(name).versions.start]) + bytes(200)):
+            assert row.basis in ("public", "assumed")
+            assert row.meaning
+            assert row.source or row.basis == "assumed"
+
+
+def test_the_fields_of_imi_std_are_assumed_but_for_the_provider() -> None:
+    assert [f.name for f in builtin("imi_std").fields if f.basis == "public"] == ["provider_id"]
+
+
+# Files of a user's own
+
+
+def document() -> dict[str, Any]:
+    return tomllib.loads((FILES / "imi_std.toml").read_text())
+
+
+def edit(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+    changed = document()
+    change(changed)
+    return changed
+
+
+BAD: list[tuple[str, Callable[[dict[str, Any]], object]]] = [
+    ("lacks or misnames a part: 'title'", lambda d: d.pop("title")),
+    ("lacks or misnames a part", lambda d: d["field"][0].update(colour="red")),
+    ("lacks or misnames a part", lambda d: d.update(versions=[1])),
+    ("unknown coding 'bcd'", lambda d: d["field"][3].update(coding="bcd")),
+    ("has 9 bytes; uint-le takes 1 to 8", lambda d: d["field"][3].update(length=9)),
+    ("begins at 6, but the one before ends at 5", lambda d: d["field"][3].update(offset=6)),
+    ("begins at 4, but the one before ends at 5", lambda d: d["field"][3].update(offset=4)),
+    ("has basis 'sure'", lambda d: d["field"][3].update(basis="sure")),
+    ("two fields have one name", lambda d: d["field"][3].update(name="model_id")),
+    ("unknown symbol '45x45'", lambda d: d.update(symbol="45x45")),
+    ("114 bytes do not fit a 40x40 symbol, which holds 112", lambda d: d.update(symbol="40x40")),
+]
+
+
+@pytest.mark.parametrize(("complaint", "change"), BAD, ids=[complaint for complaint, _ in BAD])
+def test_a_layout_that_cannot_work_is_refused_with_its_reason(
+    complaint: str, change: Callable[[dict[str, Any]], object]
+) -> None:
+    with pytest.raises(LayoutError, match=complaint) as caught:
+        Layout(edit(change), "vendor.toml")
+    assert caught.value.message.startswith("vendor.toml: ")
+
+
+def test_a_file_of_ones_own_is_loaded_by_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text((FILES / "imi_std.toml").read_text().replace('name = "imi_std"', 'name = "mine"', 1))
+    assert load(str(path)).name == "mine"
+    assert load("ibi") is builtin("ibi")
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [(b"= nonsense", "not a TOML file"), (b"\xff\xfe", "not a TOML file"), (None, "cannot be read")],
+)
+def test_a_file_that_is_no_layout_is_named(tmp_path: Path, content: bytes | None, complaint: str) -> None:
+    path = tmp_path / "mine.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(LayoutError, match=complaint) as caught:
+        load(str(path))
+    assert "mine.toml" in caught.value.message
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(LayoutError, match="imi_std, ibi, ibi_lite"):
+        load("imi_max")

@@ -1,0 +1,146 @@
+"""The verifier: each way in which a payload can be wrong has a verdict of its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pes_sim.clock import DAY
+from pes_sim.entropy import SeededEntropy
+from pes_sim.indicium.layout import builtin
+from pes_sim.indicium.verify import Report, Trust, Verdict, verify
+from pes_sim.provider.pki import Pki
+from pes_sim.psd.keys import SoftwareKeyStoreNotForProduction
+from tests.rig import CERTIFICATE_SERIAL, NOON, SERIAL, TODAY, operational, pki
+
+IBI = bytes.fromhex(json.loads((Path(__file__).parents[1] / "vectors" / "ibi_samples.json").read_text())[0]["hex"])
+
+
+@pytest.fixture(scope="module")
+def good() -> tuple[bytes, Trust]:
+    rig = operational()
+    indicium = rig.dispense()["indicium"]
+    certificates = rig.ask("get_certificates")
+    return indicium, Trust(certificates["trust_anchor"], [certificates["psd_certificate"]])
+
+
+def verdict(report: Report) -> Verdict:
+    """The verdict, with what must hold of every report."""
+    assert all(check.passed for check in report.checks[:-1])
+    assert report.checks[-1].passed is (report.verdict is Verdict.VALID)
+    assert all(check.note for check in report.checks)
+    return report.verdict
+
+
+def test_a_good_payload_is_valid_and_every_check_is_listed(good: tuple[bytes, Trust]) -> None:
+    report = verify(*good)
+    assert verdict(report) is Verdict.VALID
+    assert [c.name for c in report.checks] == ["version", "length", "provider", "certificate", "validity", "signature"]
+    assert (report.layout, report.values["mailing_date"], report.values["psd_serial"]) == ("imi_std", TODAY, SERIAL)
+
+
+def test_an_empty_and_a_short_payload_are_truncated(good: tuple[bytes, Trust]) -> None:
+    for length in (0, 1, 50, 113):
+        assert verdict(verify(good[0][:length], good[1])) is Verdict.TRUNCATED
+
+
+def test_a_long_payload_has_the_wrong_length(good: tuple[bytes, Trust]) -> None:
+    assert verdict(verify(good[0] + b"\0", good[1])) is Verdict.WRONG_LENGTH
+
+
+def test_an_unknown_version_is_one(good: tuple[bytes, Trust]) -> None:
+    assert verdict(verify(b"\xc9" + good[0][1:], good[1])) is Verdict.UNKNOWN_VERSION
+
+
+def test_a_real_providers_indicium_is_read_but_its_scheme_is_not_checked(good: tuple[bytes, Trust]) -> None:
+    report = verify(IBI, good[1])
+    assert verdict(report) is Verdict.UNKNOWN_SCHEME
+
+
+def test_another_provider_is_no_specimen(good: tuple[bytes, Trust]) -> None:
+    assert verdict(verify(good[0][:1] + b"02" + good[0][3:], good[1])) is Verdict.NOT_A_SPECIMEN
+
+
+def test_every_altered_byte_has_a_verdict_other_than_valid(good: tuple[bytes, Trust]) -> None:
+    payload, trust = good
+    where = {0: {Verdict.UNKNOWN_VERSION}, 1: {Verdict.NOT_A_SPECIMEN}, 2: {Verdict.NOT_A_SPECIMEN}}
+    serials = {*range(5, 9), *range(10, 14)}
+    dates = set(range(30, 34))
+    for index in range(len(payload)):
+        altered = payload[:index] + bytes([payload[index] ^ 0x04]) + payload[index + 1 :]
+        expected = where.get(index, {Verdict.BAD_SIGNATURE})
+        if index in serials:
+            expected = {Verdict.WRONG_CERTIFICATE}
+        if index in dates:
+            expected = {Verdict.BAD_SIGNATURE, Verdict.EXPIRED_CERTIFICATE}
+        assert verdict(verify(altered, trust)) in expected, index
+
+
+def test_without_certificates_nothing_is_believed(good: tuple[bytes, Trust]) -> None:
+    payload, trust = good
+    for lacking in (Trust(), Trust(trust.anchor), Trust(b"", trust.psd_certificates)):
+        assert verdict(verify(payload, lacking)) is Verdict.NO_CERTIFICATE
+
+
+def own_key_certificate(issuer: Pki, serial: int = SERIAL, number: int = CERTIFICATE_SERIAL, now: int = NOON) -> bytes:
+    """A certificate for another key."""
+    keys = SoftwareKeyStoreNotForProduction(bytes(32), SeededEntropy("another"))
+    keys.generate()
+    return issuer.issue_psd(keys.public_point(), serial, number, now)
+
+
+def test_a_certificate_of_another_meter_is_the_wrong_one(good: tuple[bytes, Trust]) -> None:
+    payload, trust = good
+    for certificate in (own_key_certificate(pki(), SERIAL + 1), own_key_certificate(pki(), number=1)):
+        assert verdict(verify(payload, Trust(trust.anchor, [certificate]))) is Verdict.WRONG_CERTIFICATE
+
+
+def test_a_certificate_of_the_same_name_for_another_key_does_not_verify(good: tuple[bytes, Trust]) -> None:
+    payload, trust = good
+    assert verdict(verify(payload, Trust(trust.anchor, [own_key_certificate(pki())]))) is Verdict.BAD_SIGNATURE
+
+
+def test_a_certificate_of_another_ca_is_not_trusted(good: tuple[bytes, Trust]) -> None:
+    payload, trust = good
+    forged = own_key_certificate(pki("other"))
+    assert verdict(verify(payload, Trust(trust.anchor, [forged]))) is Verdict.UNTRUSTED_CERTIFICATE
+    assert (
+        verdict(verify(payload, Trust(pki("other").ca.certificate, trust.psd_certificates)))
+        is Verdict.UNTRUSTED_CERTIFICATE
+    )
+
+
+def test_a_certificate_for_another_purpose_is_not_trusted(good: tuple[bytes, Trust]) -> None:
+    payload, trust = good
+    for certificate in (pki().provider.certificate, trust.anchor, b"junk"):
+        assert verdict(verify(payload, Trust(trust.anchor, [certificate]))) is Verdict.UNTRUSTED_CERTIFICATE
+
+
+def test_the_right_certificate_is_found_among_others(good: tuple[bytes, Trust]) -> None:
+    payload, trust = good
+    others = [b"junk", own_key_certificate(pki(), SERIAL + 1), *trust.psd_certificates]
+    assert verdict(verify(payload, Trust(trust.anchor, others))) is Verdict.VALID
+
+
+def test_a_certificate_that_does_not_hold_on_the_mailing_date_is_expired(good: tuple[bytes, Trust]) -> None:
+    payload, trust = good
+    for now in (NOON + 400 * DAY, NOON - 4000 * DAY):
+        certificate = own_key_certificate(pki(), now=now)
+        assert verdict(verify(payload, Trust(trust.anchor, [certificate]))) is Verdict.EXPIRED_CERTIFICATE
+
+
+def test_layouts_of_ones_own_can_be_given(good: tuple[bytes, Trust]) -> None:
+    assert verdict(verify(*good, [builtin("imi_std")])) is Verdict.VALID
+    assert verdict(verify(*good, [builtin("ibi")])) is Verdict.UNKNOWN_VERSION
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=200), st.booleans())
+def test_no_bytes_raise_and_none_are_valid(noise: bytes, versioned: bool) -> None:
+    payload = b"\xca99S1" + noise if versioned else noise
+    trust = Trust(pki().ca.certificate, [own_key_certificate(pki())])
+    assert verdict(verify(payload, trust)) is not Verdict.VALID

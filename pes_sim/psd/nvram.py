@@ -9,7 +9,8 @@
   newest segment and the one before it, however long the log is.
 
 Record: magic 4, kind 1, reserved 1, body length 2, sequence number 8, body, MAC 16 (HMAC-SHA-256, truncated), all
-little-endian, padded to a multiple of 64. Bank B lies half a segment behind bank A.
+little-endian, padded to a multiple of 64. The banks take turns by pages of 4,096 bytes: page n of bank A, then page n
+of bank B. No page holds both copies of anything, and yet the disk takes both in one go.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pes_sim.psd.storage import Storage
 MAGIC: Final = b"PESr"
 ALIGN: Final = 64
 MAC_LENGTH: Final = 16
+PAGE: Final = 4096
 BANK: Final = 1 << 20
 """Bytes of one bank of one segment: some 3,200 pieces."""
 
@@ -63,6 +65,7 @@ class Nvram:
         self._storage = storage
         self._key = key
         self._bank = bank
+        self._page = min(PAGE, bank)
         self.repaired = 0
         self.dropped = 0
         self.sequence = 0
@@ -102,9 +105,18 @@ class Nvram:
         self.sequence += 1
 
     def _put(self, segment: str, offset: int, data: bytes) -> None:
-        self._storage.write(segment, offset, data)
-        self._storage.write(segment, self._bank + offset, data)
+        for bank in (0, 1):
+            self._write(segment, bank, offset, data)
         self._storage.sync(segment)
+
+    def _write(self, segment: str, bank: int, offset: int, data: bytes) -> None:
+        page = self._page
+        while data:
+            number, within = divmod(offset, page)
+            part = data[: page - within]
+            self._storage.write(segment, (2 * number + bank) * page + within, part)
+            offset += len(part)
+            data = data[len(part) :]
 
     def _frame(self, kind: Kind, body: bytes, sequence: int) -> bytes:
         head = _HEADER.pack(MAGIC, kind, 0, len(body), sequence) + body
@@ -127,12 +139,21 @@ class Nvram:
 
     def reread(self, record: Record) -> Record:
         """`record` once more from the medium, from whichever bank still has it. Raises `IntegrityError`."""
-        for base in (0, self._bank):
-            data = self._storage.read(record.segment, base + record.offset, record.span)
+        for data in self._banks(record.segment, record.offset, record.offset + record.span):
             found = self._parse(data, 0, record.segment, record.offset)
             if found is not None and found.sequence == record.sequence:
                 return found
         raise IntegrityError(f"record {record.sequence} cannot be read in either bank of {record.segment}")
+
+    def _banks(self, segment: str, start: int, end: int) -> tuple[bytes, bytes]:
+        """The bytes from `start` to `end` of bank A and of bank B."""
+        page = self._page
+        first = start // page
+        image = self._storage.read(segment, 2 * first * page, 2 * (-(-end // page) - first) * page)
+        a = b"".join(image[at : at + page] for at in range(0, len(image), 2 * page))
+        b = b"".join(image[at : at + page] for at in range(page, len(image), 2 * page))
+        within = slice(start - first * page, end - first * page)
+        return a[within], b[within]
 
     def _open(self) -> None:
         names = [name for name in self._storage.names() if name[4:20].isdigit()]
@@ -160,8 +181,7 @@ class Nvram:
             expected += 1
 
     def _scan(self, name: str) -> list[Record]:
-        image = self._storage.read(name, 0, 2 * self._bank)
-        bank_a, bank_b = image[: self._bank], image[self._bank :]
+        bank_a, bank_b = self._banks(name, 0, self._bank)
         found: list[Record] = []
         position, expected = 0, int(name[4:20])
         while True:
@@ -197,7 +217,7 @@ class Nvram:
         return None
 
     def _mend(self, name: str, position: int, data: bytes, *, good_a: bool) -> None:
-        self._storage.write(name, position + (self._bank if good_a else 0), data)
+        self._write(name, int(good_a), position, data)
         self._storage.sync(name)
         self.repaired += 1
 

@@ -27,7 +27,7 @@ from pes_sim.indicium.signature import verify_p256
 from pes_sim.psd.device import LOG_CHUNK, Psd
 from pes_sim.psd.fields import BY_NUMBER, Values, check_all, to_names
 from pes_sim.psd.keys import SoftwareKeyStoreNotForProduction
-from pes_sim.psd.nvram import BANK
+from pes_sim.psd.nvram import PAGE
 from pes_sim.psd.registers import Registers
 from pes_sim.psd.services import LOG_ENTRY
 from pes_sim.psd.storage import MemoryStorage
@@ -250,7 +250,7 @@ def test_a_device_whose_log_is_rotten_comes_up_in_error_and_says_why() -> None:
     rig = operational(storage=storage)
     rig.dispense()
     (name,) = storage.names()
-    for bank in (0, BANK):
+    for bank in (0, PAGE):
         storage.areas[name][bank + 30] ^= 1
     rig.power_on()
     status = rig.status()
@@ -270,7 +270,7 @@ def test_rot_that_is_found_while_the_log_is_read_stops_the_device_for_good() -> 
     rig.dispense()
     rig.dispense()
     (name,) = storage.names()
-    for bank in (0, BANK):
+    for bank in (0, PAGE):
         storage.areas[name][bank + 30] ^= 1
     with pytest.raises(IntegrityError):
         rig.ask("read_log", first_record=1)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pes_sim.errors import IntegrityError, StorageFailed, StorageFull
-from pes_sim.psd.nvram import ALIGN, Kind, Nvram, Record
+from pes_sim.psd.nvram import ALIGN, PAGE, Kind, Nvram, Record
 from pes_sim.psd.storage import MemoryStorage
 
 KEY = b"k" * 32
@@ -66,6 +66,25 @@ def test_each_record_is_there_twice() -> None:
     storage = filled(3)
     area = storage.areas[FIRST]
     assert area[:BANK] == area[BANK:]
+
+
+def test_banks_take_turns_by_pages_and_a_record_over_a_pages_end_is_whole() -> None:
+    storage = MemoryStorage()
+    nvram = Nvram(storage, KEY, 4 * PAGE)
+    bodies = [bytes([number]) * 1500 for number in range(9)]
+    for body in bodies:
+        nvram.append(Kind.STATE, body, lambda: b"")
+    area = storage.areas[FIRST]
+    for page in range(0, len(area), 2 * PAGE):
+        assert area[page : page + PAGE] == area[page + PAGE : page + 2 * PAGE]
+    records = Nvram(storage, KEY, 4 * PAGE).take_recovered()
+    assert [r.body for r in records] == bodies
+    assert any(r.offset // PAGE != (r.offset + r.span - 1) // PAGE for r in records)
+    for victim in range(0, len(area), 2 * PAGE):
+        area[victim : victim + PAGE] = bytes(PAGE)  # a whole page of bank A is lost
+    again = Nvram(storage, KEY, 4 * PAGE)
+    assert [again.reread(r).body for r in records] == bodies
+    assert again.repaired == len(records)
 
 
 def test_every_segment_begins_with_a_whole_state() -> None:

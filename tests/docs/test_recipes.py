@@ -1,0 +1,67 @@
+"""What the documentation says to type works as it stands."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The fenced blocks of a page in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / page).read_text("utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def run(*command: str, cwd: Path) -> str:
+    """The output of a program that must succeed; `pes-sim` is found as after `make`."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        command, cwd=cwd, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_readmes_python_runs(number: int, tmp_path: Path) -> None:
+    run(sys.executable, "-c", blocks("README.md", "python")[number], cwd=tmp_path)
+
+
+def test_the_readme_has_no_other_python() -> None:
+    assert len(blocks("README.md", "python")) == 2
+
+
+def test_the_readmes_commands_run_one_after_the_other(tmp_path: Path) -> None:
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    commands = blocks("README.md", "sh")[1].strip().splitlines()
+    assert len(commands) == 7
+    output = [run("sh", "-ec", command, cwd=tmp_path) for command in commands]
+    assert "pieces printed into indicia.pdf" in output[1]
+    assert re.search(r"(\d+) of \1 valid", output[2])
+    assert '"state": "LOCKED"' in output[4]
+    assert "OPERATIONAL" in output[5]
+
+
+def test_a_stranger_checks_a_payload_with_openssl_alone(tmp_path: Path) -> None:
+    run("pes-sim", "demo", "--out", "demo-out", "--seed", "recipes", cwd=tmp_path)
+    (recipe,) = blocks("docs/indicia.md", "sh")
+    output = run("sh", "-ec", recipe, cwd=tmp_path)
+    assert "psd.pem: OK" in output
+    assert output.endswith("Verified OK\n")
+
+
+def test_the_recipe_finds_an_altered_payload(tmp_path: Path) -> None:
+    run("pes-sim", "demo", "--out", "demo-out", "--seed", "recipes", cwd=tmp_path)
+    pieces = tmp_path / "demo-out" / "pieces.jsonl"
+    text = pieces.read_text()
+    pieces.write_text(text.replace('"payload_hex": "ca3939533', '"payload_hex": "ca3939534', 1))
+    (recipe,) = blocks("docs/indicia.md", "sh")
+    done = subprocess.run(["sh", "-ec", recipe], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "Verified OK" not in done.stdout

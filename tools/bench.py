@@ -1,0 +1,234 @@
+"""How fast it is, beside the machine's own limits: every figure a ratio, with its limit measured in the same run.
+
+`make bench` prints the table. Times of their own mean little on a shared machine; the ratios hold. Contestants take
+turns, round by round, and the median round counts.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from pes_sim.entropy import SystemEntropy
+from pes_sim.link.client import Client
+from pes_sim.link.ports import PtyServer, open_host
+from pes_sim.psd.device import Psd
+from pes_sim.psd.services import BY_NAME, SERVICES
+from pes_sim.virtual import VirtualMeter, create
+
+ROUNDS = 9
+BINARY = Path(sys.executable).parent / "pes-sim"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table. `ratio` against the limit; `goal` is a least ratio, or a most in seconds."""
+
+    what: str
+    figure: str
+    limit: str
+    ratio: float | None
+    goal: str
+    met: bool | None
+
+
+def seconds(action: Callable[[], object], count: int) -> float:
+    """Seconds for one of `count` calls."""
+    begin = time.perf_counter()
+    for _ in range(count):
+        action()
+    return (time.perf_counter() - begin) / count
+
+
+def turns(actions: Sequence[Callable[[], object]], count: int) -> list[float]:
+    """The median seconds of each action, taken in turns."""
+    rounds = [[seconds(action, count) for action in actions] for _ in range(ROUNDS)]
+    return [statistics.median(column) for column in zip(*rounds, strict=True)]
+
+
+def us(value: float) -> str:
+    return f"{value * 1e6:.1f} us"
+
+
+def imports() -> list[Line]:
+    def run(*arguments: str) -> Callable[[], object]:
+        return lambda: subprocess.run(arguments, check=True, capture_output=True)
+
+    bare, package, help_ = turns(
+        [run(sys.executable, "-c", "pass"), run(sys.executable, "-c", "import pes_sim"), run(str(BINARY), "--help")], 3
+    )
+    return [
+        Line("import pes_sim (whole process)", f"{package:.3f} s", f"bare Python {bare:.3f} s", bare / package,
+             "under 0.15 s", package < 0.15),
+        Line("pes-sim --help (whole process)", f"{help_:.3f} s", f"bare Python {bare:.3f} s", bare / help_,
+             "under 0.3 s", help_ < 0.3),
+    ]  # fmt: skip
+
+
+ASKED = {"postage_mills": 1, "mail_class": "first_class_letter", "weight": 100, "destination": "100011234",
+         "reference": b"100"}  # fmt: skip
+
+
+class BarePsd:
+    """A meter's PSD as it would stand on the port of a mainboard."""
+
+    kind = "psd"
+
+    def __init__(self, psd: Psd) -> None:
+        self.execute = psd.execute
+        self.services = {service.code: service for service in SERVICES}
+
+
+def funded(folder: Path) -> VirtualMeter:
+    """A meter in `folder` with postage enough."""
+    create(folder, deposit_mills=10**9)
+    meter = VirtualMeter(folder)
+    meter.refill(100_000_000)
+    return meter
+
+
+def serve(folder: Path) -> int:
+    """The other process: a PSD on a pseudo-terminal until standard input ends."""
+    with funded(folder) as meter, PtyServer(BarePsd(meter._device._psd), meter.clock) as server:
+        print(server.path, flush=True)
+        sys.stdin.read()
+    return 0
+
+
+def dispensing(folder: Path) -> list[Line]:
+    key, algorithm = ec.generate_private_key(ec.SECP256R1()), ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
+    log = os.open(folder / "limit", os.O_RDWR | os.O_CREAT)
+    os.write(log, bytes(1 << 20))
+    os.fsync(log)
+    place = iter(range(0, 1 << 40, 256))
+
+    def sync() -> None:
+        os.pwrite(log, bytes(256), next(place) % (1 << 20))
+        os.fdatasync(log)
+
+    def limit() -> None:
+        sync()
+        key.sign(bytes(50), algorithm)
+
+    command = [sys.executable, "-m", "tools.bench", "--serve", str(folder / "other")]
+    with (
+        funded(folder / "meter") as meter,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other,
+    ):
+        assert other.stdout is not None
+        today, now = meter.status().today, meter.clock.now()
+        asked = ASKED | {"mailing_date": today}
+        psd = meter._device._psd
+        client = Client(open_host(other.stdout.readline().strip()), BY_NAME, SystemEntropy())
+        client.hello()
+
+        def in_process() -> None:
+            psd.execute("dispense", asked, request_id=os.urandom(16), now=now)
+
+        def through_pty() -> None:
+            client.call("dispense", asked)
+
+        def printed() -> None:
+            meter.print_piece(department="100", destination="100011234", mailing_date=today)
+
+        bare_sync, bare_limit, inside, pty = turns([sync, limit, in_process, through_pty], 100)
+        whole = turns([printed], 100)[0]
+        client.close()
+        other.communicate()
+    os.close(log)
+    return [
+        Line("durable dispense, in process", us(inside), f"fdatasync {us(bare_sync)} + P-256 = {us(bare_limit)}",
+             bare_limit / inside, "at least 0.5", bare_limit / inside >= 0.5),
+        Line("durable dispense, through the pty", us(pty), f"in process {us(inside)}", inside / pty,
+             "at least 0.5", inside / pty >= 0.5),
+        Line("print_piece: rate, debit, department", us(whole), f"durable dispense {us(inside)}", inside / whole,
+             "", None),
+    ]  # fmt: skip
+
+
+def symbols() -> list[Line]:
+    import zxingcpp
+
+    from pes_sim.indicium import symbol
+
+    payload = os.urandom(114)
+
+    def library() -> None:
+        zxingcpp.create_barcode(payload, zxingcpp.BarcodeFormat.DataMatrix, eci=0, force_square=True, version=13)
+
+    own, other = turns([lambda: symbol.encode(payload, "44x44"), library], 50)
+    return [
+        Line(
+            "symbol 44x44, Base 256 (libdmtx)", us(own), f"zxing-cpp, its own choice {us(other)}", other / own, "", None
+        )
+    ]
+
+
+def pages(folder: Path) -> list[Line]:
+    from reportlab.pdfgen.canvas import Canvas
+
+    from pes_sim.preview import envelope
+    from pes_sim.preview.pdf import EnvelopePdf, Imprint
+
+    count = 50
+    imprint = Imprint(
+        payload=os.urandom(114), symbol_size="44x44", postage_mills=740, mailing_date=date(2026, 1, 5),
+        mail_class="FIRST-CLASS MAIL LETTER", origin_zip="20260", meter_serial="99S10001234567", piece_count=1,
+        destination="100011234", text="Spring catalogue", reference="Department 100 Sales", weight_text="1.00 oz",
+    )  # fmt: skip
+
+    def ours() -> None:
+        with EnvelopePdf(folder / "ours.pdf", title="bench") as pdf:
+            for _ in range(count):
+                pdf.add(imprint)
+
+    def bare() -> None:
+        canvas = Canvas(str(folder / "bare.pdf"), pagesize=envelope.PAGE, pageCompression=1)
+        for _ in range(count):
+            for line in range(12):
+                canvas.setFont("Helvetica", 9)
+                canvas.drawString(40, 260 - 12 * line, f"A line of an envelope, the {line}th of twelve")
+            canvas.showPage()
+        canvas.save()
+
+    own, reference = (value / count for value in turns([ours, bare], 1))
+    return [
+        Line("PDF page, symbol and fonts included", f"{1 / own:.0f} pages/s",
+             f"bare page of text {1 / reference:.0f} pages/s", reference / own, "", None)
+    ]  # fmt: skip
+
+
+def main() -> int:
+    """Prints the table. 1 when a goal is missed."""
+    if sys.argv[1:2] == ["--serve"]:
+        return serve(Path(sys.argv[2]))
+    # Beside the sources, not in /tmp: that may be memory, where a sync costs nothing.
+    folder = Path(tempfile.mkdtemp(prefix=".bench-", dir="."))
+    try:
+        lines = [*imports(), *dispensing(folder), *symbols(), *pages(folder)]
+    finally:
+        shutil.rmtree(folder)
+    widths = [
+        max(len(text) for text in column) for column in zip(*((x.what, x.figure, x.limit) for x in lines), strict=True)
+    ]
+    for x in lines:
+        ratio = f"{x.ratio:5.2f}" if x.ratio is not None else ""
+        verdict = {True: f"goal {x.goal}: met", False: f"goal {x.goal}: MISSED", None: ""}[x.met]
+        print(f"{x.what:<{widths[0]}}  {x.figure:>{widths[1]}}  {x.limit:<{widths[2]}}  {ratio}  {verdict}".rstrip())
+    return 0 if all(x.met is not False for x in lines) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

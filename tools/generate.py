@@ -1,0 +1,151 @@
+"""Writes the parts of the documentation that come from tables, between their marks; --check says which are stale."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from pes_sim.errors import Status
+from pes_sim.indicium import layout as layouts
+from pes_sim.link.message import HELLO
+from pes_sim.meter import services as meter_services
+from pes_sim.psd import messages
+from pes_sim.psd.fields import FIELDS, Field, Form
+from pes_sim.psd.lifecycle import TRANSITIONS, State
+from pes_sim.psd.services import SERVICES, Service
+
+ROOT = Path(__file__).parent.parent
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _names(fields: Sequence[Field]) -> str:
+    return ", ".join(field.name for field in fields) or "none"
+
+
+def _states(service: Service) -> str:
+    if service.states == frozenset(State):
+        return "all"
+    return ", ".join(state for state in State if state in service.states)
+
+
+def _services(rows: Iterable[Service]) -> str:
+    def flags(s: Service) -> str:
+        return "signed by the provider" if s.signed else "once per request id" if s.changes else "reads"
+
+    head = ("code", "service", "states", "request", "reply", "effect", "meaning")
+    return table(
+        head,
+        [
+            (f"0x{s.code:02X}", s.name, _states(s), _names(s.request), _names(s.reply), flags(s), s.meaning)
+            for s in rows
+        ],
+    )
+
+
+def _field_rows() -> str:
+    def most(field: Field) -> str:
+        return str(field.limit) if field.form in (Form.UINT, Form.INT) else f"{field.limit} long"
+
+    return table(
+        ("number", "field", "form", "at most", "meaning"),
+        [(f.number, f.name, f.form, most(f), f.meaning) for f in FIELDS],
+    )
+
+
+def _message_rows() -> str:
+    return table(
+        ("number", "message", "signed by", "fields"),
+        [
+            (k.number, k.name, {"psd": "the PSD"}.get(k.signer, "the provider"), _names(k.fields))
+            for k in messages.KINDS
+        ],
+    )
+
+
+def _statuses() -> str:
+    return table(("status", "name"), [(f"0x{s.value:02X}", s.name) for s in Status])
+
+
+def _transitions() -> str:
+    return table(
+        ("state", "event", "leads to"),
+        [(state, event, target) for state, row in TRANSITIONS.items() for event, target in row.items()],
+    )
+
+
+def _diagram() -> str:
+    lines = ["```mermaid", "stateDiagram-v2", f"    [*] --> {State.UNINITIALIZED}"]
+    for state, row in TRANSITIONS.items():
+        lines += [f"    {state} --> {target}: {event}" for event, target in row.items() if target is not State.ERROR]
+    return "\n".join([*lines, "```"])
+
+
+def _layout(name: str) -> Callable[[], str]:
+    def make() -> str:
+        layout = layouts.builtin(name)
+        rows = [
+            (f.offset, f.length, f.name, f.coding, f.unit, f.meaning, f.basis + (f": {f.source}" if f.source else ""))
+            for f in layout.fields
+        ]
+        s = layout.signature
+        basis = s.basis + (f": {s.source}" if s.source else "")
+        rows.append((layout.signed_length, s.length, "signature", s.scheme, "", s.meaning, basis))
+        return table(("offset", "length", "field", "coding", "unit", "meaning", "basis"), rows)
+
+    return make
+
+
+SECTIONS: Mapping[str, Mapping[str, Callable[[], str]]] = {
+    "docs/protocol.md": {
+        "link-services": lambda: _services([HELLO]),
+        "psd-services": lambda: _services(SERVICES),
+        "meter-services": lambda: _services(meter_services.OWN),
+        "fields": _field_rows,
+        "messages": _message_rows,
+        "statuses": _statuses,
+        "transitions": _transitions,
+        "diagram": _diagram,
+    },
+    "docs/indicia.md": {name: _layout(name) for name in layouts.BUILT_IN},
+}
+
+
+def renewed(text: str, sections: Mapping[str, Callable[[], str]], where: str) -> str:
+    """`text` with every section made anew. A section without its marks is an error."""
+    for name, make in sections.items():
+        begin, end = f"<!-- generated: {name} -->", "<!-- end -->"
+        pattern = re.compile(re.escape(begin) + r".*?" + re.escape(end), re.DOTALL)
+        fresh = f"{begin}\n{make()}\n{end}"
+        text, count = pattern.subn(lambda _, fresh=fresh: fresh, text)
+        if count != 1:
+            raise SystemExit(f"{where}: {count} places marked {begin}, one is needed")
+    return text
+
+
+def main() -> int:
+    """Writes, or with --check compares. 1 when something is stale."""
+    check = "--check" in sys.argv[1:]
+    stale = []
+    for name, sections in SECTIONS.items():
+        path = ROOT / name
+        old = path.read_text("utf-8")
+        new = renewed(old, sections, name)
+        if new != old:
+            stale.append(name)
+            if not check:
+                path.write_text(new, "utf-8")
+    if stale:
+        print(f"{'stale' if check else 'written'}: {', '.join(stale)}" + (" (run: make generate)" if check else ""))
+    return 1 if stale and check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

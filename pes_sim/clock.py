@@ -70,14 +70,17 @@ def iso(instant: int) -> str:
 
 
 def parse_iso(text: str) -> int:
-    """An instant from ISO 8601 text; without an offset it is UTC. Raises `UsageError`."""
+    """An instant from ISO 8601 text; without an offset it is UTC. Raises `UsageError`, also before 1970."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise UsageError(f"{text!r} is not a date and time", hint="Allowed: 2026-07-13T15:00:00Z") from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    instant = (moment - _EPOCH) // timedelta(microseconds=1)
+    if not 0 <= instant <= _LAST:
+        raise UsageError(f"{text!r} is out of the clock's reach", hint="Allowed: 1970-01-01 to 9999-12-30")
+    return instant
 
 
 _UNITS: Final = {"d": DAY, "h": HOUR, "m": MINUTE, "s": SECOND}
@@ -87,7 +90,7 @@ def parse_duration(text: str) -> int:
     """Microseconds from text such as "72h1m", "3d" or "90s". Raises `UsageError`."""
     total, digits = 0, ""
     for char in text:
-        if char.isascii() and char.isdigit():
+        if char.isascii() and char.isdigit() and len(digits) < 20:
             digits += char
         elif char in _UNITS and digits:
             total += int(digits) * _UNITS[char]

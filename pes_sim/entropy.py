@@ -34,7 +34,8 @@ class SeededEntropy:
     reproducible = True
 
     def __init__(self, seed: str, label: str = "") -> None:
-        self._key = f"pes-sim seed\0{seed}\0{label}\0".encode()
+        self._text = f"pes-sim seed\0{seed}\0{label}\0"
+        self._key = self._text.encode(errors="surrogatepass")  # a seed from the command line may be any bytes
         self._counter = 0
 
     def __call__(self, length: int) -> bytes:
@@ -43,7 +44,7 @@ class SeededEntropy:
 
     def child(self, label: str) -> SeededEntropy:
         """A source of its own for one part, so that the order in which parts draw changes nothing."""
-        return SeededEntropy(self._key.decode(), label)
+        return SeededEntropy(self._text, label)
 
 
 def child(source: Entropy, label: str) -> Entropy:

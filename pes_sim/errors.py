@@ -60,6 +60,7 @@ class Status(IntEnum):
     STORAGE_FAILED = 0x50
     STORAGE_FULL = 0x51
     INTEGRITY = 0x52
+    NO_CONNECTION = 0x53
     INTERNAL = 0x5F
 
     def __str__(self) -> str:
@@ -259,7 +260,9 @@ class ProtocolError(PesError):
 
 
 class LinkError(PesError):
-    """The port cannot be opened, or the device does not answer."""
+    """The port cannot be opened, the device does not answer, or it does not reach its own data centre."""
+
+    status = Status.NO_CONNECTION
 
 
 class UsageError(PesError, ValueError):
@@ -271,17 +274,18 @@ class UsageError(PesError, ValueError):
 _BY_STATUS: dict[int, type[PesError]] = {
     int(cls.status): cls
     for cls in (
-        FieldError, UnknownService, RefusedInState, RequestIdReused, InsufficientFunds, BadDate, MoneyError, UnknownDepartment, NoRate,
-        RegisterLimit, RefillPending, NothingPending, IdBeyondReach, LockedCheckinOverdue, BadSignature, BadMessage,
-        NotForThisDevice, StaleMessage, BadCertificate, RefusedByProvider, RegistersDisagree, StorageFailed,
-        StorageFull, IntegrityError,
+        FieldError, UnknownService, RefusedInState, RequestIdReused, InsufficientFunds, BadDate, MoneyError,
+        UnknownDepartment, NoRate, RegisterLimit, RefillPending, NothingPending, IdBeyondReach, LockedCheckinOverdue,
+        BadSignature, BadMessage, NotForThisDevice, StaleMessage, BadCertificate, RefusedByProvider, RegistersDisagree,
+        StorageFailed, StorageFull, IntegrityError, LinkError,
     )
 }  # fmt: skip
 
 
 def from_wire(status: int, message: str, hint: str, detail: Mapping[str, int | str | list[str]]) -> PesError:
     """The exception for a status that came over the wire: of the class that the device raised, where it has one."""
-    error = _BY_STATUS.get(status, PesError)(message, hint=hint, **detail)
+    error = _BY_STATUS.get(status, PesError)(message, hint=hint)
+    error.detail = dict(detail)  # not as keywords: a peer may name a fact "hint"
     if status in Status._value2member_map_:
         error.status = Status(status)
     else:

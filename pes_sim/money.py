@@ -25,7 +25,8 @@ def mills(value: object) -> Mills:
             hint="For text in dollars use money.parse",
         )
     if not 0 <= value <= MAX_MILLS:
-        raise MoneyError(f"{value} mills is outside 0 to {MAX_MILLS}")
+        shown = f"{value} mills" if value.bit_length() < 128 else "the amount"  # Python refuses to print huge numbers
+        raise MoneyError(f"{shown} is outside 0 to {MAX_MILLS} mills")
     return Mills(value)
 
 
@@ -33,13 +34,16 @@ def parse(text: str) -> Mills:
     """Dollars in text, such as "12", "0.74" or "$1,234.567", as mills. Raises `MoneyError` for anything else."""
     body = text.strip().removeprefix("$")
     whole, dot, fraction = body.partition(".")
-    digits = whole.replace(",", "")
-    grouped = "," in whole and any(len(group) != 3 for group in whole.split(",")[1:])
-    if not (digits.isascii() and digits.isdigit()) or grouped or whole.startswith(","):
+    first, *groups = whole.split(",")
+    grouped_well = not groups or (1 <= len(first) <= 3 and all(len(group) == 3 for group in groups))
+    digits = first + "".join(groups)
+    if not (digits.isascii() and digits.isdigit() and grouped_well):
         raise MoneyError(f"{text!r} is not an amount in dollars", hint='Allowed: "12", "0.74", "1,234.567"')
     if dot and not (fraction.isascii() and fraction.isdigit() and len(fraction) <= 3):
         raise MoneyError(f"{text!r} needs one to three digits after the point", hint='Allowed: "12", "0.74", "0.593"')
-    return mills(int(digits) * DOLLAR + int(fraction.ljust(3, "0") or "0"))
+    if len(digits) > 100:
+        raise MoneyError(f"an amount of {len(digits)} digits is outside 0 to {MAX_MILLS} mills")
+    return mills(int(digits) * DOLLAR + int(fraction.ljust(3, "0")))
 
 
 def dollars(amount: int) -> str:

@@ -1,10 +1,14 @@
-"""A whole virtual meter in one object: the meter, its clock, its embedded data centre, and a port when one is wanted."""
+"""A whole virtual meter in one object: the meter, its clock, its embedded data centre, and a port where one is wanted.
+
+A directory is made by `create` and opened by `VirtualMeter`; a meter at the other end of a port is a `connect` away.
+"""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 from pes_sim.clock import Clock, SystemClock, VirtualClock
@@ -12,10 +16,21 @@ from pes_sim.entropy import Entropy, SeededEntropy, SystemEntropy, child
 from pes_sim.errors import UsageError
 from pes_sim.link.client import Client
 from pes_sim.link.ports import PtyServer, open_host
-from pes_sim.meter.home import MeterConfig, MeterHome, StoredClock, create_home, open_home
+from pes_sim.meter.home import (
+    MeterConfig,
+    MeterHome,
+    StoredClock,
+    check_new,
+    create_home,
+    finish_home,
+    open_home,
+)
 from pes_sim.meter.meter import LocalCaller, Meter
 from pes_sim.meter.services import BY_NAME
+from pes_sim.money import mills
 from pes_sim.provider.centre import DataCentre
+from pes_sim.provider.pki import pem
+from pes_sim.psd.storage import write_atomically
 
 DEFAULT_DEPARTMENTS: Mapping[str, str] = {"100": "General"}
 DEFAULT_START = 1_767_625_200 * 1_000_000
@@ -30,23 +45,23 @@ class VirtualMeter(Meter):
     """
 
     def __init__(self, directory: Path | None = None) -> None:
-        self._temporary = directory is None
-        if directory is None:
-            directory = Path(tempfile.mkdtemp(prefix="pes-sim-"))
-            create(directory / "meter")
-            directory = directory / "meter"
-        self._home = open_home(directory)
-        try:
+        self._server: PtyServer | None = None
+        with ExitStack() as opened:
+            if directory is None:
+                made = tempfile.mkdtemp(prefix="pes-sim-")
+                opened.callback(shutil.rmtree, made, ignore_errors=True)
+                directory = Path(made) / "meter"
+                create(directory)
+            self._home = open_home(directory)
+            opened.callback(self._home.close)
             self.clock: Clock = self._home.clock
             entropy = self._home.entropy
             self.centre = DataCentre(directory / "provider", clock=self.clock, entropy=child(entropy, "provider"))
+            opened.callback(self.centre.close)
             self._device = self._home.power_on(self.centre)
             drawn = child(entropy, f"requests after record {self._log_sequence()}")
-        except BaseException:
-            self._home.close()
-            raise
-        super().__init__(LocalCaller(self._device, self.clock, drawn))
-        self._server: PtyServer | None = None
+            super().__init__(LocalCaller(self._device, self.clock, drawn))
+            self._opened = opened.pop_all()
 
     @property
     def home(self) -> MeterHome:
@@ -69,10 +84,7 @@ class VirtualMeter(Meter):
         """Powers off."""
         if self._server is not None:
             self._server.close()
-        self._home.close()
-        self.centre.close()
-        if self._temporary:
-            shutil.rmtree(self._home.directory.parent, ignore_errors=True)
+        self._opened.close()
 
     def __enter__(self) -> VirtualMeter:
         return self
@@ -97,41 +109,36 @@ def create(
 ) -> None:
     """Makes a meter in `directory`, with a data centre of its own, authorized, checked in, and not yet refilled.
 
+    Nothing is made where an argument is wrong; a meter that was cut off while it was being made is none.
+
     `start`: where its virtual clock begins (microseconds since 1970-01-01 UTC), None for the real clock. `seed`: keys,
     ids and nonces follow from it, and the meter says so; empty for the system's entropy. `deposit_mills`: what the
     customer has on deposit with the provider. `psd_serial` 0 draws one.
     """
     entropy: Entropy = SeededEntropy(seed) if seed else SystemEntropy()
-    if (directory / "meter.json").exists():
-        raise UsageError(f"there is a meter in {directory} already", hint="Take another directory, or remove it")
+    serial = psd_serial or 1 + int.from_bytes(child(entropy, "serial")(4), "big") % 9_999_999
+    if layout.endswith(".toml"):
+        layout = str(Path(layout).resolve())  # the meter may be opened from elsewhere
+    config = MeterConfig(
+        serial, licensing_zip, customer, layout, "real" if start is None else "virtual", utc_offset_minutes, seed
+    )
+    mills(deposit_mills)
+    check_new(directory, config, departments, start)
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise UsageError(f"{directory} cannot be made: {problem.strerror}") from None
     clock: Clock = SystemClock() if start is None else StoredClock(directory / "clock.json", start)
-    serial = psd_serial or 1 + int.from_bytes(child(entropy, "serial")(4), "big") % 9_999_999
-    config = MeterConfig(
-        serial, licensing_zip, customer, layout, "real" if start is None else "virtual", utc_offset_minutes, seed
-    )
     centre = DataCentre(directory / "provider", clock=clock, entropy=child(entropy, "provider"))
     try:
-        create_home(directory, config, centre, departments, clock)
+        certificates = create_home(directory, config, centre, departments, clock)
         if deposit_mills:
             centre.deposit(customer, deposit_mills)
     finally:
         centre.close()
-    write_certificates(directory)
-
-
-def write_certificates(directory: Path) -> None:
-    """Puts `ca.pem` and `psd.pem` into a meter's directory, for verifiers."""
-    from pes_sim.provider.pki import pem
-    from pes_sim.psd.storage import write_atomically
-
-    with VirtualMeter(directory) as meter:
-        certificates = meter.certificates()
     write_atomically(directory / "ca.pem", pem(certificates["trust_anchor"]))
     write_atomically(directory / "psd.pem", pem(certificates["psd_certificate"]))
+    finish_home(directory, config)
 
 
 def connect(uri: str) -> Meter:

@@ -1,12 +1,14 @@
 """The `pes-sim` command: one table of subcommands, one place where errors become text and exit codes.
 
-Exit codes: 0 done, 1 something did not hold or was refused, 2 wrong use or bad input, 130 interrupted.
-A subcommand's module is imported when it runs, so that `--help` comes at once.
+Exit codes: 0 done, 1 something did not hold or was refused, 2 wrong use or bad input (an error that is a `ValueError`),
+130 interrupted. A subcommand's module is imported when it runs, so that `--help` comes at once.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -23,24 +25,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command. Gives the exit code."""
     parser = build_parser()
     options = parser.parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name in it may be in letters that the terminal lacks, or a path in none at all.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return _run(options)
-    except UsageError as problem:
-        return _complain(problem, EXIT_USAGE)
+        code = _run(options)
+        if sys.stdout is not None:  # as after `>&-`
+            sys.stdout.flush()
     except PesError as problem:
-        return _complain(problem, EXIT_REFUSED)
+        return _complain(problem, EXIT_USAGE if isinstance(problem, ValueError) else EXIT_REFUSED)
     except KeyboardInterrupt:
         print("pes-sim: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone (`| head`): nothing is left to say.
-        sys.stderr.close()
+        _drop_output()
         return EXIT_REFUSED
+    except OSError as problem:
+        if problem.filename is None:
+            _drop_output()
+        where = problem.filename or "the output"
+        return _complain(UsageError(f"{where} cannot be used: {problem.strerror}"), EXIT_REFUSED)
+    return code
 
 
 def _run(options: argparse.Namespace) -> int:
     module, _, function = options.run.partition(":")
     return int(getattr(import_module(module), function)(options))
+
+
+def _drop_output() -> None:
+    """What is still to be written goes nowhere, so that Python does not try, and fail, once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(problem: PesError, code: int) -> int:

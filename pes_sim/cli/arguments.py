@@ -84,9 +84,13 @@ def _decode(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 
 def _meter(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parent = commands.add_parser("meter", help="make a meter, look at it, refill it, check it in",
-                                 description="Make a meter, look at it, refill it, check it in.",
-                                 epilog="example: pes-sim meter new m1 --zip 20260 && pes-sim meter status m1")  # fmt: skip
+    example = "pes-sim meter new m1 --zip 20260 && pes-sim meter status m1"
+    parent = commands.add_parser(
+        "meter",
+        help="make a meter, look at it, refill it, check it in",
+        description="Make a meter, look at it, refill it, check it in.",
+        epilog=f"example: {example}",
+    )
     actions = parent.add_subparsers(title="actions", metavar="ACTION", required=True)
 
     def action(name: str, what: str, example: str) -> argparse.ArgumentParser:
@@ -110,6 +114,8 @@ def _meter(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     p = action("status", "State, registers, hours to the lockout, departments", "m1 --json")
     p.add_argument("--json", action="store_true", help="one JSON document on standard output")
     p = action("refill", "Add postage from the customer's funds", "m1 50.00")
+    p.add_argument("amount", metavar="DOLLARS")
+    p = action("deposit", "Put funds on the customer's account with the provider, for refills", "m1 500.00")
     p.add_argument("amount", metavar="DOLLARS")
     action("checkin", "Report to the data centre, which restarts the 72 hours", "m1")
     p = action("advance", "Move a virtual clock on", "m1 72h1m")

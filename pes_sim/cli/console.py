@@ -49,7 +49,7 @@ class Interruption:
 
 @contextmanager
 def held() -> Iterator[Interruption]:
-    """Inside, Ctrl-C only sets `asked`, so that a piece is paid and drawn or neither. A second one interrupts at once."""
+    """Inside, Ctrl-C only sets `asked`, so that a piece is paid and drawn, or neither. A second interrupts at once."""
     interruption = Interruption()
 
     def note(number: int, frame: FrameType | None) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ import pes_sim
 from pes_sim.cli import console
 from pes_sim.cli.meters import read_departments, utc_offset
 from pes_sim.cli.printing import Run, new_job_id, print_job, report_problems
-from pes_sim.clock import HOUR, MINUTE, SystemClock, iso, parse_iso, stopwatch
+from pes_sim.clock import HOUR, MINUTE, SystemClock, iso, local_date, parse_iso, stopwatch
 from pes_sim.errors import LockedCheckinOverdue, PesError, UsageError
 from pes_sim.indicium import layout as layouts
 from pes_sim.indicium import symbol
 from pes_sim.indicium.verify import Trust, Verdict, verify
 from pes_sim.meter import rates
+from pes_sim.meter.home import PARTS, read_config
 from pes_sim.meter.job import Job, JobPiece, read_job
 from pes_sim.meter.meter import Meter
 from pes_sim.money import dollars
@@ -34,6 +36,8 @@ from pes_sim.psd.storage import DirectoryLock, write_atomically
 from pes_sim.virtual import DEFAULT_START, VirtualMeter, connect, create
 
 LICENSING_ZIP = "20260"
+CUSTOMER = "DEMO CUSTOMER"
+LAYOUT = "imi_std"
 _MADE = ("indicia.pdf", "ca.pem", "psd.pem", "pieces.jsonl", "books.json")
 
 
@@ -55,20 +59,17 @@ def run(options: argparse.Namespace) -> int:
     began = stopwatch()
     out, job_file = options.out, options.job or example("mail_job.csv")
     departments = read_departments(options.departments or example("departments.csv"))
-    start = _start(options)
+    start, offset = _start(options), utc_offset(options.utc_offset)
+    job = read_job(job_file, today=local_date(start, offset), departments=departments, rates=rates.built_in())
+    report_problems(job, skip=False, hint="Correct them")
     _clear(out)
     create(
-        out / "meter", licensing_zip=LICENSING_ZIP, customer="DEMO CUSTOMER", departments=departments, start=start,
-        utc_offset_minutes=utc_offset(options.utc_offset), seed=options.seed,
+        out / "meter", licensing_zip=LICENSING_ZIP, customer=CUSTOMER, departments=departments, start=start,
+        utc_offset_minutes=offset, seed=options.seed,
     )  # fmt: skip
-    with VirtualMeter(out / "meter") as home:
-        job = read_job(
-            job_file, today=date.fromisoformat(home.status().today), departments=departments, rates=rates.built_in()
-        )
-        report_problems(job, skip=False)
-        with connect(home.serve_pty()) as meter:
-            proofs = _Demo(out, home, meter, job).run()
-            _write_results(out, meter)
+    with VirtualMeter(out / "meter") as home, connect(home.serve_pty()) as meter:
+        proofs = _Demo(out, home, meter, job).run()
+        _write_results(out, meter)
     held = all(proof.holds for proof in proofs)
     console.table(
         "What must hold, and does" if held else "NOT EVERYTHING HELD",
@@ -112,21 +113,24 @@ class _Demo:
     def _refill(self) -> None:
         need = sum(p.amount_mills or self.meter.quote(p.mail_class, p.weight, p.mailing_date) for p in self.pieces)
         amount = (need // 10_000 + 2) * 10_000
-        self.home.centre.deposit("DEMO CUSTOMER", amount)
+        self.home.centre.deposit(CUSTOMER, amount)
         registers = self.meter.refill(amount)
         step(3, f"refilled {dollars(amount)} against a grant signed by the provider; "
                 f"available {dollars(registers.descending_mills)}")  # fmt: skip
 
     def _print(self) -> None:
-        result = print_job(self.meter, self.pieces, self.pdf, self.job_id)
+        result = print_job(self.meter, self.pieces, self.pdf, self.job_id, LAYOUT)
         _complete(result)
         spent = sum(printed.postage_mills for _, printed in result.printed)
         step(4, f"{len(result.printed)} pieces printed into {self.pdf}, {dollars(spent)}")
 
     def _read_back(self) -> list[Proof]:
         log = list(self.meter.log())
-        pages = zip(console.progress(log, "reading back"), image.pages(self.pdf), strict=True)
-        found = [_compare(entry, symbol.read(page, "zxing"), self._trust()) for entry, page in pages]
+        pages = zip_longest(console.progress(log, "reading back"), image.pages(self.pdf))
+        found = [
+            _compare(entry, symbol.read(page, "zxing"), self._trust()) if entry and page else "page or piece is missing"
+            for entry, page in pages
+        ]
         good = sum(not complaint for complaint in found)
         for number, complaint in enumerate(found, 1):
             if complaint:
@@ -145,25 +149,22 @@ class _Demo:
         extra = self._one_more()
         before = self.meter.registers()
         step(6, f"clock moved 72 h 1 min, to {iso(self.meter.status().device_time)}")
-        refused = print_job(self.meter, [extra], self.out / "refused.pdf", self.job_id).stopped_by
+        refused = print_job(self.meter, [extra], self.out / "refused.pdf", self.job_id, LAYOUT).stopped_by
         locked = isinstance(refused, LockedCheckinOverdue) and self.meter.registers() == before
         step(6, f"the next print is refused: {refused.status if refused else 'NOT REFUSED'}: {refused}")
         status = self.meter.check_in()
         step(6, f"checked in: {status.state}, {status.hours_to_lockout} h to the next check-in")
         # The same job with one piece more: what was paid comes back from the record, only the new one is debited.
-        result = print_job(self.meter, [*self.pieces, extra], self.pdf, self.job_id)
+        result = print_job(self.meter, [*self.pieces, extra], self.pdf, self.job_id, LAYOUT)
         _complete(result)
-        last = None
-        for last in image.pages(self.pdf):
-            pass
-        assert last is not None
-        *_, newest = self.meter.log()
+        last = deque(image.pages(self.pdf), maxlen=1).pop()
+        newest = deque(self.meter.log(), maxlen=1).pop()
         complaint = _compare(newest, symbol.read(last, "zxing"), self._trust())
         again = not complaint and self.meter.registers().piece_count == before.piece_count + 1
         step(6, f"printed again: {dollars(result.printed[-1][1].postage_mills)}, verified; "
                 "the pieces paid before were not paid twice")  # fmt: skip
         return [
-            Proof("72 hours without a check-in lock the meter", locked, str(refused.status) if refused else "not locked"),
+            Proof("72 hours without a check-in lock the meter", locked, str(refused and refused.status)),
             Proof("a check-in unlocks it, and it prints again", again, complaint or status.state),
         ]
 
@@ -277,16 +278,27 @@ def _start(options: argparse.Namespace) -> int:
 
 def _clear(out: Path) -> None:
     """Removes what an earlier demo left, and nothing else."""
+    meter = out / "meter"
     try:
         out.mkdir(parents=True, exist_ok=True)
+        _check_own(meter)
         for name in _MADE:
             (out / name).unlink(missing_ok=True)
+        if meter.exists():
+            shutil.rmtree(meter)
     except OSError as problem:
-        raise UsageError(f"{out} cannot be used: {problem.strerror}", hint="Give a directory you can write to") from None
-    meter = out / "meter"
+        hint = "Give a directory you can write to"
+        raise UsageError(f"{out} cannot be used: {problem.strerror}", hint=hint) from None
+
+
+def _check_own(meter: Path) -> None:
+    """Raises `UsageError` unless `meter` is missing, or a demo made it (half, perhaps), and nobody has it open."""
     if not meter.exists():
         return
-    if not (meter / "psd").is_dir():
-        raise UsageError(f"{meter} is not a meter's directory", hint="Give another --out")
-    DirectoryLock(meter / "psd").release()
-    shutil.rmtree(meter)
+    foreign = sorted(path.name for path in meter.iterdir() if path.name not in PARTS)
+    if (meter / "meter.json").exists() and read_config(meter).customer != CUSTOMER:
+        foreign.append("another customer's meter")
+    if foreign:
+        raise UsageError(f"{meter} holds {foreign[0]}, which no demo made", hint="Give another --out")
+    if (meter / "psd").is_dir():
+        DirectoryLock(meter / "psd").release()

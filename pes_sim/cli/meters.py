@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 import re
 from pathlib import Path
@@ -36,13 +37,13 @@ def run_new(options: argparse.Namespace) -> int:
         layout=options.layout,
     )
     with VirtualMeter(options.directory) as meter:
+        info = meter.info()
+        print(f"Meter {info['psd_serial']} in {options.directory}, licensed for ZIP {info['licensing_zip']}")
+        print(f"  {info['notice']}")
         if refill:
-            meter.refill(refill)
-        info, registers = meter.info(), meter.registers()
-    print(f"Meter {info['psd_serial']} in {options.directory}, licensed for ZIP {info['licensing_zip']}")
-    print(f"  {info['notice']}")
-    print(f"  available {dollars(registers.descending_mills)}", end="")
-    print("" if refill else f" (pes-sim meter refill {options.directory} 100.00 adds some)")
+            print(f"  available {dollars(meter.refill(refill).descending_mills)}")
+        else:
+            print(f"  available $0.00 (pes-sim meter refill {options.directory} 100.00 adds some)")
     return 0
 
 
@@ -109,6 +110,17 @@ def run_refill(options: argparse.Namespace) -> int:
     return 0
 
 
+def run_deposit(options: argparse.Namespace) -> int:
+    """`pes-sim meter deposit DIR DOLLARS`"""
+    paid = amount("the amount", options.amount)
+    with VirtualMeter(options.directory) as meter:
+        customer = meter.info()["customer"]
+        meter.centre.deposit(customer, paid)
+        balance = meter.centre.balance(customer)
+    print(f"{dollars(paid)} deposited with the provider; {customer} holds {dollars(balance)} there")
+    return 0
+
+
 def run_checkin(options: argparse.Namespace) -> int:
     """`pes-sim meter checkin DIR`"""
     with VirtualMeter(options.directory) as meter:
@@ -150,26 +162,38 @@ def utc_offset(text: str) -> int:
     found = re.fullmatch(r"([+-])(\d\d):([0-5]\d)", text)
     minutes = (int(found[2]) * 60 + int(found[3])) * (-1 if found[1] == "-" else 1) if found else 9999
     if abs(minutes) > 14 * 60:
-        raise UsageError(f"{text!r} is not an offset from UTC", hint="Allowed: -14:00 to +14:00, such as --utc-offset=-05:00")
+        hint = "Allowed: -14:00 to +14:00, such as --utc-offset=-05:00"
+        raise UsageError(f"{text!r} is not an offset from UTC", hint=hint)
     return minutes
 
 
 def read_departments(path: Path) -> dict[str, str]:
     """Codes and names from a CSV file with the columns code and name. Raises `UsageError`."""
     try:
-        rows = list(csv.DictReader(path.read_text("utf-8-sig").splitlines()))
-    except (OSError, UnicodeDecodeError, csv.Error) as problem:
-        raise UsageError(f"{path} cannot be read: {problem}") from None
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as problem:
+        raise UsageError(f"{path} cannot be read: {problem.strerror}") from None
+    except UnicodeDecodeError as problem:
+        raise UsageError(f"{path} is not UTF-8 text (byte {problem.start})", hint="Save it as CSV, UTF-8") from None
+    rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     found: dict[str, str] = {}
-    for line, row in enumerate(rows, 2):
-        code, name = (row.get("code") or "").strip(), (row.get("name") or "").strip()
-        if not (code.isascii() and code.isalnum() and len(code) <= 16) or not 0 < len(name) <= 64:
-            raise UsageError(
-                f"{path}, line {line}: not a department", hint="Columns code (1 to 16 letters and digits) and name (to 64)"
-            )
-        if code in found:
-            raise UsageError(f"{path}, line {line}: department {code} stands twice")
-        found[code] = name
+    try:
+        if rows.fieldnames is None or sorted(cell.strip().lower() for cell in rows.fieldnames) != ["code", "name"]:
+            raise UsageError(f"{path}, line 1: the columns must be code and name", hint="Its first line is code,name")
+        rows.fieldnames = [cell.strip().lower() for cell in rows.fieldnames]
+        for row in rows:
+            code, name = (row["code"] or "").strip(), (row["name"] or "").strip()
+            where = f"{path}, line {rows.line_num}"
+            if not (code.isascii() and code.isalnum() and len(code) <= 16):
+                raise UsageError(f"{where}: {code[:40]!r} is not a code", hint="Allowed: 1 to 16 letters and digits")
+            if not (0 < len(name) <= 64 and name.isprintable()) or None in row:
+                hint = "Allowed: 1 to 64 characters, in quotation marks where there is a comma in it"
+                raise UsageError(f"{where}: department {code} has no good name", hint=hint)
+            if code in found:
+                raise UsageError(f"{where}: department {code} stands twice", hint="Remove one of them")
+            found[code] = name
+    except csv.Error as problem:
+        raise UsageError(f"{path}, line {rows.line_num}: not CSV: {problem}") from None
     if not found:
-        raise UsageError(f"{path} names no department", hint="Its first line is code,name")
+        raise UsageError(f"{path} names no department", hint="A row each, below the first line")
     return found

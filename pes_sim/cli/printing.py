@@ -44,9 +44,19 @@ class Run:
 
 def run(options: argparse.Namespace) -> int:
     """`pes-sim print --meter DIR --job FILE.csv --out FILE.pdf`"""
+    if options.out.exists() and not (options.out.is_file() or options.out.is_dir()):
+        raise UsageError(f"{options.out} is a device or a pipe", hint="Give the name of a PDF file")
     with VirtualMeter(options.meter) as meter:
         job_id, pieces = _load(options, meter)
-        result = print_job(meter, pieces, options.out, job_id)
+        print(f"{job_id}: {len(pieces)} pieces", flush=True)
+        before = meter.registers()
+        try:
+            result = print_job(meter, pieces, options.out, job_id, meter.home.config.layout)
+        except (PesError, KeyboardInterrupt):
+            if meter.registers() != before:
+                print("pes-sim: cut short after pieces were paid; going on pays none of them twice", file=sys.stderr)
+                print(f"  {_go_on(options, job_id)}", file=sys.stderr)
+            raise
         left = meter.registers().descending_mills
     spent = sum(printed.postage_mills for _, printed in result.printed)
     where = f" into {options.out}" if result.printed else ""
@@ -55,39 +65,40 @@ def run(options: argparse.Namespace) -> int:
         print(f"pes-sim: stopped at line {result.stopped_at.line}: {result.stopped_by.message}", file=sys.stderr)
         print(f"  {_what_now(result.stopped_by, options)}", file=sys.stderr)
     if result.interrupted or result.stopped_by:
-        again = f"pes-sim print --meter {options.meter} --resume {job_id} --out {options.out}"
-        print(f"  To go on with the rest: {again}", file=sys.stderr)
+        print(f"  {_go_on(options, job_id)}", file=sys.stderr)
         return 130 if result.interrupted else 1
     return 0
 
 
+def _go_on(options: argparse.Namespace, job_id: str) -> str:
+    return f"To go on: pes-sim print --meter {options.meter} --resume {job_id} --out {options.out}"
+
+
 def _what_now(problem: PesError, options: argparse.Namespace) -> str:
-    if isinstance(problem, InsufficientFunds):
-        return f"{dollars(int(problem.detail['missing_mills']))} missing: pes-sim meter refill {options.meter} DOLLARS"
-    return problem.hint or "See pes-sim meter status"
+    missing = problem.detail.get("missing_mills")
+    if isinstance(problem, InsufficientFunds) and isinstance(missing, int):
+        return f"{dollars(missing)} missing: pes-sim meter refill {options.meter} DOLLARS"
+    return problem.hint or f"See pes-sim meter status {options.meter}"
 
 
 def _load(options: argparse.Namespace, meter: VirtualMeter) -> tuple[str, Sequence[JobPiece]]:
-    if options.resume:
+    if options.resume is not None:
         return options.resume, _load_saved(options.meter, options.resume)
     codes = [d.code for d in meter.departments()]
     today = date.fromisoformat(meter.status().today)
     job = read_job(options.job, today=today, departments=codes, rates=rates.built_in())
-    report_problems(job, skip=options.skip_bad)
-    job_id = new_job_id(meter.home.entropy, meter.status().log_sequence)
-    _save(options.meter, job_id, job.pieces)
-    return job_id, job.pieces
+    report_problems(job, skip=options.skip_bad, hint="Correct them, or print the others with --skip-bad")
+    return _save(meter, job.pieces), job.pieces
 
 
-def report_problems(job: Job, *, skip: bool) -> None:
-    """Lists bad rows. Raises `UsageError` unless they are to be skipped and good ones are left."""
+def report_problems(job: Job, *, skip: bool, hint: str) -> None:
+    """Lists bad rows. Raises `UsageError` with `hint` unless they are to be skipped and good ones are left."""
     for problem in job.problems:
         print(f"{'skipped: ' if skip else ''}{problem}", file=sys.stderr)
     lines = len({problem.line for problem in job.problems})
     if job.problems and not skip:
-        raise UsageError(
-            f"{lines} bad rows; nothing was printed or debited", hint="Correct them, or print the others with --skip-bad"
-        )
+        rows = "1 bad row" if lines == 1 else f"{lines} bad rows"
+        raise UsageError(f"{rows}; nothing was printed or debited", hint=hint)
     if not job.pieces:
         raise UsageError("no good row is left; nothing was printed or debited")
 
@@ -106,10 +117,13 @@ class _Stopped(Exception):
     """Leaves the PDF's `with`: it keeps the pages so far, or no file where there is none."""
 
 
-def print_job(meter: Meter, pieces: Sequence[JobPiece], out: Path, job_id: str) -> Run:
-    """Prints every piece, a page each. Stops at the first that the meter refuses; the PDF holds those before it."""
+def print_job(meter: Meter, pieces: Sequence[JobPiece], out: Path, job_id: str, layout: str) -> Run:
+    """Prints every piece, a page each. Stops at the first that the meter refuses; the PDF holds those before it.
+
+    `layout`: the meter's, by name or file, for the size of its symbol.
+    """
     result = Run(job_id)
-    draw = _Drawer(meter)
+    draw = _Drawer(meter, layout)
     with (
         contextlib.suppress(_Stopped),
         console.held() as interruption,
@@ -132,11 +146,11 @@ def print_job(meter: Meter, pieces: Sequence[JobPiece], out: Path, job_id: str) 
 class _Drawer:
     """What a meter's imprints have in common, asked for once."""
 
-    def __init__(self, meter: Meter) -> None:
+    def __init__(self, meter: Meter, layout: str) -> None:
         info = meter.info()
         self.meter_name = f"{info['provider_id']}{info['model_id']}{info['psd_serial']:010d}"
         self._zip = info["licensing_zip"]
-        self._symbol = layouts.load(info["layout"]).symbol
+        self._symbol = layouts.load(layout).symbol
         self._departments = {d.code: d.name for d in meter.departments()}
 
     def imprint(self, piece: JobPiece, printed: Printed) -> Imprint:
@@ -170,16 +184,21 @@ def _print_one(meter: Meter, piece: JobPiece, job_id: str) -> Printed:
     )
 
 
-def _save(directory: Path, job_id: str, pieces: Sequence[JobPiece]) -> None:
-    # With its dates worked out: "today" must mean the same day when the job goes on tomorrow.
-    jobs = directory / "jobs"
+def _save(meter: VirtualMeter, pieces: Sequence[JobPiece]) -> str:
+    """Keeps a job under a new name, which it gives. Its dates are worked out: "today" stays the same day tomorrow."""
+    jobs, entropy, sequence = meter.home.directory / "jobs", meter.home.entropy, meter.status().log_sequence
     jobs.mkdir(exist_ok=True)
+    job_id = new_job_id(entropy, sequence)
+    while (jobs / f"{job_id}.json").exists():
+        job_id = new_job_id(entropy, sequence)
     write_atomically(jobs / f"{job_id}.json", json.dumps([asdict(piece) for piece in pieces]).encode())
+    return job_id
 
 
 def _load_saved(directory: Path, job_id: str) -> list[JobPiece]:
     path = directory / "jobs" / f"{job_id}.json"
-    known = sorted(file.stem for file in (directory / "jobs").glob("*.json"))
+    stems = (file.stem for file in (directory / "jobs").glob("*.json"))
+    known = sorted(stems, key=lambda stem: (len(stem), stem))  # job-9 before job-10
     if job_id not in known:
         raise UsageError(f"{directory} has no job {job_id!r}", hint=f"Known: {', '.join(known[-5:]) or 'none'}")
     try:

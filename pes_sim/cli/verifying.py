@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pes_sim.cli import console
 from pes_sim.errors import PayloadError, UsageError
@@ -17,6 +17,9 @@ from pes_sim.indicium.api import from_hex, trust
 from pes_sim.indicium.layout import Layout, Row
 from pes_sim.indicium.verify import Report, Trust, Verdict, verify
 from pes_sim.money import dollars
+
+_LONGEST: Final = 65536
+"""Bytes of a file that may hold one payload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +68,12 @@ def read_file(path: Path, dpi: int) -> Iterator[Found]:
 def read_bytes(path: Path) -> bytes:
     """A small file's bytes. Raises `UsageError`."""
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(_LONGEST + 1)
     except OSError as problem:
         raise UsageError(f"{path} cannot be read: {problem.strerror}") from None
-    if len(data) > 65536:
-        raise UsageError(f"{path} has {len(data)} bytes, which is no payload", hint="A payload has some 20 to 200")
+    if len(data) > _LONGEST:
+        raise UsageError(f"{path} has more than {_LONGEST} bytes: no payload", hint="A payload has some 20 to 200")
     return data
 
 
@@ -101,7 +105,7 @@ def _show(found: Found, report: Report | None) -> None:
         return
     values, summary = report.values, ""
     if "postage_mills" in values and "mailing_date" in values:
-        summary = f": {dollars(int(values['postage_mills']))}, {values['mailing_date']}, PSD {values['psd_serial']}"
+        summary = f": {dollars(int(values['postage_mills']))}, {values['mailing_date']!s}, PSD {values['psd_serial']!s}"
     print(f"{where}: {report.verdict}{summary}")
     if report.verdict is not Verdict.VALID:
         failed = report.checks[-1]

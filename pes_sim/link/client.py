@@ -9,13 +9,15 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 
 from pes_sim.entropy import Entropy
-from pes_sim.errors import LinkError, ProtocolError, Status
+from pes_sim.errors import LinkError, ProtocolError, Status, UnknownService
 from pes_sim.link import message
 from pes_sim.link.frame import MAX_FRAME, VERSION, Frame, FrameKind, Framer, encode
 from pes_sim.psd.fields import Values, check_all
 from pes_sim.psd.services import Service
 
 ATTEMPTS: Final = 4
+BYTES_PER_ATTEMPT: Final = 16 * MAX_FRAME
+"""So much noise, or so many late answers, are read in wait for one answer: what never falls silent is no meter."""
 _BROKEN: Final = frozenset({Status.BAD_FRAME, Status.FRAME_TOO_LARGE})
 
 
@@ -45,6 +47,11 @@ class Client:
         """Agrees on version and frame length. Raises `LinkError` when nothing answers."""
         asked: Values = {"lowest_version": VERSION, "highest_version": VERSION, "max_frame": MAX_FRAME}
         answer = self._exchange(message.HELLO, asked, self._entropy(16))
+        if answer["version"] != VERSION:
+            raise LinkError(
+                f"{self._transport.name} answers in protocol version {answer['version']}, not {VERSION}",
+                hint="Update the older of the two",
+            )
         self.device_kind = str(answer["device_kind"])
         return answer
 
@@ -53,7 +60,9 @@ class Client:
 
         Raises what the device refused with, `ProtocolError` for an answer that cannot be read, `LinkError` for none.
         """
-        service = self._services[name]
+        service = self._services.get(name)
+        if service is None:
+            raise UnknownService(f"there is no service {name!r} to call")
         check_all(service.request, request)
         return self._exchange(service, request, request_id or self._entropy(16))
 
@@ -62,12 +71,18 @@ class Client:
         self._transport.close()
 
     def _exchange(self, service: Service, request: Values, request_id: bytes) -> Values:
-        data = encode(message.request(service, request, request_id))
+        asked = message.request(service, request, request_id)
+        data = encode(asked)
         for _ in range(ATTEMPTS):
             self._transport.write(data)
-            answer = self._await(request_id)
+            answer = self._await(asked, data)
             if answer is None:
                 continue
+            if answer.version != VERSION:
+                raise ProtocolError(
+                    f"an answer in protocol version {answer.version}, not {VERSION}", answer.start, answer.end,
+                    Status.UNSUPPORTED_VERSION,
+                )  # fmt: skip
             if answer.status != Status.OK:
                 raise message.read_refusal(answer)
             values = message.read_values(answer)
@@ -81,14 +96,23 @@ class Client:
             hint="Is a meter running there, and is the line set to its speed?",
         )
 
-    def _await(self, request_id: bytes) -> Frame | None:
-        """The reply to `request_id`, or None when it does not come or the request arrived broken."""
-        while data := self._transport.read():
-            for item in self._framer.feed(data):
-                if isinstance(item, ProtocolError) or item.kind != FrameKind.REPLY:
-                    continue
-                if item.request_id == request_id:
-                    return item
-                if item.request_id == message.NO_REQUEST and item.status in _BROKEN:
-                    return None
+    def _await(self, asked: Frame, data: bytes) -> Frame | None:
+        """The reply to `asked`, sent as `data`; None when the line falls silent before it, or never does."""
+        expected = (FrameKind.REPLY, asked.service, asked.request_id)
+        received, repeated = 0, False
+        while received < BYTES_PER_ATTEMPT and (came := self._transport.read()):
+            received += len(came)
+            replies = [item for item in self._framer.feed(came) if isinstance(item, Frame)]
+            for reply in replies:
+                if (reply.kind, reply.service, reply.request_id) == expected:
+                    return reply
+            # The device read something broken. That may have been our request, or noise long before it; so it is sent
+            # again at once, but not for every such report.
+            if not repeated and any(map(_reports_a_broken_frame, replies)):
+                self._transport.write(data)
+                repeated = True
         return None
+
+
+def _reports_a_broken_frame(reply: Frame) -> bool:
+    return reply.request_id == message.NO_REQUEST and reply.status in _BROKEN

@@ -2,6 +2,7 @@
 
 Whatever comes in, the device answers or stays silent, and goes on. A service's refusal is an answer; bytes that break
 the protocol are answered with their byte range; a defect of our own is `INTERNAL`, logged, and never ends the session.
+Only a reply is met with silence: it is our own echo, or another device, and two that answer each other never end.
 """
 
 from __future__ import annotations
@@ -38,24 +39,40 @@ class DeviceSession:
 
     def receive(self, data: bytes, now: int) -> bytes:
         """The bytes to send back for what came in."""
-        return b"".join(encode(self._answer(item, now)) for item in self._framer.feed(data))
+        answers: list[Frame] = []
+        broken = False
+        for item in self._framer.feed(data):
+            if isinstance(item, Frame):
+                broken = False
+                if item.kind != FrameKind.REPLY:
+                    answers.append(self._answer(item, now))
+            elif not broken:
+                # Of broken frames in a row the first is enough: answers to noise must not be more than the noise.
+                broken = True
+                answers.append(message.refusal(message.UNREADABLE, message.NO_REQUEST, item))
+        return b"".join(map(encode, answers))
 
-    def _answer(self, item: Frame | ProtocolError, now: int) -> Frame:
-        if isinstance(item, ProtocolError):
-            return message.refusal(message.UNREADABLE, message.NO_REQUEST, item)
+    def _answer(self, asked: Frame, now: int) -> Frame:
         try:
-            answer = message.reply(item, self._serve(item, now))
-        except PesError as refusal:
-            return message.refusal(item.service, item.request_id, refusal)
+            return self._fitting(self._reply(asked, now))
         except Exception:
-            _log.exception("service 0x%02X failed", item.service)
-            return message.refusal(item.service, item.request_id, PesError("internal error of the simulator: report it"))
+            _log.exception("service 0x%02X failed", asked.service)
+            error = PesError("internal error of the simulator: report it")
+            return message.refusal(asked.service, asked.request_id, error)
+
+    def _reply(self, asked: Frame, now: int) -> Frame:
+        try:
+            return message.reply(asked, self._serve(asked, now))
+        except PesError as refusal:
+            return message.refusal(asked.service, asked.request_id, refusal)
+
+    def _fitting(self, answer: Frame) -> Frame:
         length = len(answer.body) + OVERHEAD
-        if length > self._max_frame:
-            error = PesError(f"the answer has {length} bytes, the host takes {self._max_frame}", hint="Say hello first")
-            error.status = Status.FRAME_TOO_LARGE
-            return message.refusal(item.service, item.request_id, error)
-        return answer
+        if length <= self._max_frame:
+            return answer
+        error = PesError(f"the answer has {length} bytes, the host takes {self._max_frame}", hint="Say hello first")
+        error.status = Status(answer.status or Status.FRAME_TOO_LARGE)  # a refusal keeps at least its status
+        return message.refusal(answer.service, answer.request_id, error)
 
     def _serve(self, frame: Frame, now: int) -> Values:
         if frame.version != VERSION:
@@ -69,16 +86,15 @@ class DeviceSession:
         service = self._endpoint.services.get(frame.service)
         if service is None:
             raise UnknownService(f"a {self._endpoint.kind} has no service 0x{frame.service:02X}")
-        return self._endpoint.execute(
-            service.name, message.read_values(frame), request_id=frame.request_id, now=now
-        )
+        return self._endpoint.execute(service.name, message.read_values(frame), request_id=frame.request_id, now=now)
 
     def _hello(self, asked: Values, frame: Frame) -> Values:
         check_all(message.HELLO.request, asked)
-        if not asked["lowest_version"] <= VERSION <= asked["highest_version"]:
+        lowest, highest = asked["lowest_version"], asked["highest_version"]
+        if not lowest <= VERSION <= highest:
             raise ProtocolError(
-                f"the host speaks versions {asked['lowest_version']} to {asked['highest_version']}, this device {VERSION}",
-                frame.start, frame.end, Status.UNSUPPORTED_VERSION,
+                f"the host speaks versions {lowest} to {highest}, this device {VERSION}", frame.start, frame.end,
+                Status.UNSUPPORTED_VERSION,
             )  # fmt: skip
         self._max_frame = max(MIN_MAX_FRAME, min(asked["max_frame"], MAX_FRAME))
         return {"version": VERSION, "max_frame": self._max_frame, "device_kind": self._endpoint.kind}

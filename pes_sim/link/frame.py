@@ -3,6 +3,7 @@
 * Any bytes give frames or `ProtocolError`s that name their byte range in the stream, and nothing else.
 * The next good frame after bad bytes is always read. Memory stays bounded: a run without a delimiter that is longer
   than any frame is reported once and dropped.
+* What comes out does not depend on how the stream was cut into pieces.
 
 Frame before COBS: version 1, kind 1, service 1, status 1, request id 16, body, CRC-32 (zlib's) over all before it,
 little-endian.
@@ -71,10 +72,12 @@ def cobs_decode(data: bytes) -> bytes:
     """The reverse. Raises `ValueError` for bytes that no encoder makes."""
     parts = []
     position, length = 0, len(data)
+    if not data or 0 in data:
+        raise ValueError("COBS is never empty, and never holds a zero byte")
     while position < length:
         code = data[position]
         following = position + code
-        if code == 0 or following > length:
+        if following > length:
             raise ValueError("COBS code points beyond the end")
         parts.append(data[position + 1 : following])
         if code != 0xFF and following < length:
@@ -90,7 +93,8 @@ class Framer:
         self._buffer = bytearray()
         self._offset = 0
         self._skipping = False
-        self._limit = max_frame + max_frame // 254 + 2
+        self._max_frame = max_frame
+        self._limit = max_frame + max_frame // 254 + 1  # after COBS
 
     def feed(self, data: bytes) -> list[Frame | ProtocolError]:
         """What `data` completes."""
@@ -103,30 +107,33 @@ class Framer:
             if self._skipping:
                 self._skipping = False
             elif len(raw) > self._limit:
-                out.append(self._too_long(start, start + len(raw)))
+                out.append(self._too_long(start))
             elif raw:
-                out.append(_parse(raw, start))
+                out.append(_parse(raw, start, self._max_frame))
         if len(self._buffer) > self._limit:
             if not self._skipping:
-                out.append(self._too_long(self._offset, self._offset + len(self._buffer)))
+                out.append(self._too_long(self._offset))
                 self._skipping = True
             self._offset += len(self._buffer)
             self._buffer.clear()
         return out
 
-    def _too_long(self, start: int, end: int) -> ProtocolError:
+    def _too_long(self, start: int) -> ProtocolError:
+        # The range ends at the byte that was too many: how much more there was is not known yet, or no matter.
         return ProtocolError(
-            f"no frame is longer than {self._limit} bytes; dropped up to the next delimiter", start, end,
-            Status.FRAME_TOO_LARGE,
+            f"no frame has more than {self._max_frame} bytes; dropped up to the next delimiter",
+            start, start + self._limit + 1, Status.FRAME_TOO_LARGE,
         )  # fmt: skip
 
 
-def _parse(raw: bytes, start: int) -> Frame | ProtocolError:
+def _parse(raw: bytes, start: int, max_frame: int) -> Frame | ProtocolError:
     end = start + len(raw)
     try:
         data = cobs_decode(raw)
     except ValueError:
         return ProtocolError("not COBS", start, end)
+    if len(data) > max_frame:
+        return ProtocolError(f"no frame has more than {max_frame} bytes", start, end, Status.FRAME_TOO_LARGE)
     if len(data) < OVERHEAD:
         return ProtocolError(f"{len(data)} bytes are too few for a frame", start, end)
     if zlib.crc32(data[:-4]) != _CRC.unpack(data[-4:])[0]:

@@ -5,12 +5,10 @@ A body that cannot be read is a `ProtocolError` with the frame's byte range: the
 
 from __future__ import annotations
 
-import io
 from typing import Any, Final
 
-import cbor2
-
 from pes_sim.errors import FieldError, PesError, ProtocolError, Status, from_wire
+from pes_sim.link import body
 from pes_sim.link.frame import Frame, FrameKind
 from pes_sim.psd.fields import BY_NUMBER, Values, to_names, to_numbers
 from pes_sim.psd.lifecycle import State
@@ -36,50 +34,57 @@ _MESSAGE, _HINT, _DETAIL = 1, 2, 3
 
 
 def request(service: Service, values: Values, request_id: bytes) -> Frame:
-    """A request frame."""
-    return Frame(FrameKind.REQUEST, service.code, 0, request_id, _dump(to_numbers(values)))
+    """A request frame. Raises `FieldError` for a request id that no answer could be told by."""
+    if len(request_id) != len(NO_REQUEST) or request_id == NO_REQUEST:
+        raise FieldError("a request id is 16 bytes, and not all of them zero", field="request_id")
+    return Frame(FrameKind.REQUEST, service.code, 0, request_id, body.dump(to_numbers(values)))
 
 
 def reply(asked: Frame, values: Values) -> Frame:
     """The answer to `asked`."""
-    return Frame(FrameKind.REPLY, asked.service, Status.OK, asked.request_id, _dump(to_numbers(values)))
+    return Frame(FrameKind.REPLY, asked.service, Status.OK, asked.request_id, body.dump(to_numbers(values)))
 
 
 def refusal(service: int, request_id: bytes, error: PesError) -> Frame:
     """The answer that says why not."""
-    body = _dump({_MESSAGE: error.message, _HINT: error.hint, _DETAIL: error.detail})
-    return Frame(FrameKind.REPLY, service, error.status, request_id, body)
+    facts = {_MESSAGE: error.message, _HINT: error.hint, _DETAIL: error.detail}
+    return Frame(FrameKind.REPLY, service, error.status, request_id, body.dump(facts))
 
 
 def read_values(frame: Frame) -> Values:
     """A request's or a good reply's values. Raises `ProtocolError`."""
+    numbered = _load(frame)
+    if type(numbered) is not dict or any(type(number) is not int for number in numbered):
+        raise _bad_body(frame, "the body must be a CBOR map from field numbers to values")
     try:
-        return to_names(_load(frame), BY_NUMBER)
+        return to_names(numbered, BY_NUMBER)
     except FieldError as problem:
-        raise ProtocolError(problem.message, frame.start, frame.end, Status.BAD_BODY) from None
+        raise _bad_body(frame, problem.message) from None
 
 
 def read_refusal(frame: Frame) -> PesError:
     """The exception that an error reply stands for. Raises `ProtocolError` when its body is none."""
-    body = _load(frame)
-    try:
-        detail = {str(key): value for key, value in body[_DETAIL].items()}
-        return from_wire(frame.status, str(body[_MESSAGE]), str(body[_HINT]), detail)
-    except (KeyError, TypeError, AttributeError):
-        raise ProtocolError("an error reply without its text", frame.start, frame.end, Status.BAD_BODY) from None
+    facts = _load(frame)
+    if type(facts) is not dict:
+        raise _bad_body(frame, "the body must be a CBOR map")
+    text, hint, detail = facts.get(_MESSAGE), facts.get(_HINT), facts.get(_DETAIL)
+    if type(text) is not str or type(hint) is not str or type(detail) is not dict:
+        raise _bad_body(frame, "an error reply without its text")
+    if not all(type(name) is str and _is_fact(value) for name, value in detail.items()):
+        raise _bad_body(frame, "an error's detail names integers, texts or lists of text")
+    return from_wire(frame.status, text, hint, detail)
 
 
-def _dump(body: object) -> bytes:
-    data: bytes = cbor2.dumps(body, canonical=True)
-    return data
+def _is_fact(value: object) -> bool:
+    return type(value) in (int, str) or (type(value) is list and all(type(item) is str for item in value))
 
 
 def _load(frame: Frame) -> Any:
     try:
-        stream = io.BytesIO(frame.body)
-        body = cbor2.load(stream)
-    except Exception:  # the decoder's complaints are of many kinds, and any of them means bytes that are not CBOR
-        raise ProtocolError("the body is not CBOR", frame.start, frame.end, Status.BAD_BODY) from None
-    if stream.read(1):
-        raise ProtocolError("bytes after the body's CBOR", frame.start, frame.end, Status.BAD_BODY)
-    return body
+        return body.load(frame.body)
+    except ValueError as problem:
+        raise _bad_body(frame, f"the body is not deterministic CBOR: {problem}") from None
+
+
+def _bad_body(frame: Frame, message: str) -> ProtocolError:
+    return ProtocolError(message, frame.start, frame.end, Status.BAD_BODY)

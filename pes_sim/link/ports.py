@@ -10,7 +10,6 @@ import os
 import select
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from serial import Serial
 
 READ_TIMEOUT_SECONDS: Final = 2
-"""How long a host waits for an answer before it asks again."""
+"""How long a host waits for an answer before it asks again, and for a device to take what it writes."""
 
 
 class MemoryTransport:
@@ -55,7 +54,9 @@ class SerialTransport:
 
         self.name = path
         try:
-            self._port: Serial = serial.Serial(path, baud, timeout=READ_TIMEOUT_SECONDS, exclusive=True)
+            self._port: Serial = serial.Serial(
+                path, baud, timeout=READ_TIMEOUT_SECONDS, write_timeout=READ_TIMEOUT_SECONDS, exclusive=True
+            )
         except (serial.SerialException, OSError, ValueError) as problem:
             raise _cannot_open(path, problem) from None
 
@@ -83,10 +84,10 @@ def _line_errors(name: str) -> Iterator[None]:
 
 
 def _cannot_open(path: str, problem: Exception) -> LinkError:
-    if not Path(path).exists():
-        return LinkError(f"there is no port {path}", hint="Start the meter first, and take the path that it prints")
     if "Permission denied" in str(problem):
         return LinkError(f"no permission to open {path}", hint="Add yourself to the group dialout and log in again")
+    if not os.path.exists(path):  # pathlib's raises for a name that is too long
+        return LinkError(f"there is no port {path}", hint="Start the meter first, and take the path that it prints")
     if "exclusively lock" in str(problem) or "busy" in str(problem):
         return LinkError(f"{path} is in use by another program", hint="Close that one first")
     return LinkError(f"{path} cannot be opened: {problem}")
@@ -117,15 +118,22 @@ class PtyServer:
 
         self._session = DeviceSession(endpoint)
         self._clock = clock
-        self._master, self._slave = os.openpty()
-        # Raw on our side: an outside program that forgets it still gets its bytes unchanged. The slave stays open
-        # here, or the master would see an error whenever the last outside program closes.
-        tty.setraw(self._slave)
-        os.set_blocking(self._master, False)
-        self.path = os.ttyname(self._slave)
-        self._wake_read, self._wake_write = os.pipe()
-        self._thread = threading.Thread(target=self._serve, name=f"pes-sim {self.path}", daemon=True)
-        self._thread.start()
+        self._closing = threading.RLock()
+        with contextlib.ExitStack() as opened:
+            self._master, slave = os.openpty()
+            opened.callback(os.close, self._master)
+            # The slave stays open here, or the master would see an error whenever the last outside program closes.
+            opened.callback(os.close, slave)
+            # Raw on our side: an outside program that forgets it still gets its bytes unchanged.
+            tty.setraw(slave)
+            os.set_blocking(self._master, False)
+            self.path = os.ttyname(slave)
+            self._wake_read, self._wake_write = os.pipe()
+            opened.callback(os.close, self._wake_read)
+            opened.callback(os.close, self._wake_write)
+            self._thread = threading.Thread(target=self._serve, name=f"pes-sim {self.path}", daemon=True)
+            self._thread.start()
+            self._opened: contextlib.ExitStack | None = opened.pop_all()
 
     def __enter__(self) -> PtyServer:
         return self
@@ -137,13 +145,14 @@ class PtyServer:
 
     def close(self) -> None:
         """Stops serving. A request under way is finished first, so its debit and its record agree."""
-        if self._wake_write < 0:
-            return
-        os.write(self._wake_write, b"x")
-        self._thread.join()
-        for fd in (self._wake_write, self._wake_read, self._master, self._slave):
-            os.close(fd)
-        self._wake_write = -1
+        if threading.current_thread() is self._thread:
+            raise RuntimeError("a request cannot close the port that it came through: it would wait for its own end")
+        with self._closing:
+            if self._opened is not None:
+                os.write(self._wake_write, b"x")
+                self._thread.join()
+                self._opened.close()
+                self._opened = None
 
     def _serve(self) -> None:
         pending = b""
@@ -155,12 +164,9 @@ class PtyServer:
             )
             if self._wake_read in readable:
                 return
-            if pending:
-                pending = pending[os.write(self._master, pending) :]
-                continue
-            data = os.read(self._master, 65536)
-            pending = self._session.receive(data, self._clock.now())
-            if pending:
-                # Nearly always the terminal takes it whole, which saves a round through select.
-                with contextlib.suppress(BlockingIOError):
+            # The terminal may be full, and an outside program may flush what select has promised.
+            with contextlib.suppress(BlockingIOError):
+                if not pending:
+                    pending = self._session.receive(os.read(self._master, 65536), self._clock.now())
+                if pending:
                     pending = pending[os.write(self._master, pending) :]

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import threading
@@ -20,6 +21,7 @@ import cbor2
 from pes_sim.clock import Clock
 from pes_sim.errors import (
     BadDate,
+    IntegrityError,
     LinkError,
     MoneyError,
     RequestIdReused,
@@ -34,11 +36,12 @@ from pes_sim.meter.store import MeterStore, StoredPiece
 from pes_sim.money import dollars
 from pes_sim.psd.device import Psd
 from pes_sim.psd.fields import BY_NUMBER, Values, check_all, to_names, to_numbers
+from pes_sim.psd.lifecycle import State
 from pes_sim.psd.piece import today
 from pes_sim.psd.services import Service
 
-_CHUNK: Final = 8
-"""Departments in one answer: they fit the smallest frame."""
+_CHUNK: Final = 6
+"""Departments in one answer: they fit the smallest frame, whatever their names are written in."""
 
 
 class Centre(Protocol):
@@ -72,9 +75,14 @@ class MeterDevice:
             "refill": self._refill,
             "check_in": self._check_in,
         }
-        self._behind = False
+        self._waiting: dict[bytes, StoredPiece] = {}
+        """Pieces that are paid, and that the store would not take yet; by request id."""
+        self._complaint = ""
+        """What is wrong between store and PSD; empty when nothing is."""
         self._utc_offset = int(self._ask("get_info", {})["utc_offset_minutes"])
-        self._catch_up()
+        if self._ask("get_status", {})["state"] != State.ERROR:
+            self._catch_up()
+            self._compare_books()
 
     def execute(self, name: str, request: Values, *, request_id: bytes, now: int) -> Values:
         """The answer to one request; see `Psd.execute`. Requests from several ports take turns."""
@@ -89,23 +97,28 @@ class MeterDevice:
     # Its own services
 
     def _print_piece(self, request: Values, request_id: bytes, now: int) -> Values:
-        table, postage = self._postage(request)
+        day = _date(request["mailing_date"])
+        table, postage = self._postage(request, day)
         asked = {
             "postage_mills": postage,
-            "mailing_date": request["mailing_date"],
+            "mailing_date": day.isoformat(),
             "mail_class": request["mail_class"],
             "weight": request["weight"],
             "destination": request["destination"],
             "reference": request["department"].encode(),
         }
-        piece = self._store.find(request_id)
+        piece = self._waiting.get(request_id) or self._store.find(request_id)
         if piece is None:
+            if self._complaint:
+                raise IntegrityError(
+                    self._complaint, hint="One of them was put back or altered; the PSD's log is what counts"
+                )
             if not self._store.has_department(request["department"]):
                 raise UnknownDepartment(
                     f"there is no department {request['department']!r}", hint="The meter lists its departments"
                 )
             answer = self._psd.execute("dispense", asked, request_id=request_id, now=now)
-            piece = self._stored({**asked, **answer, "request_id": request_id})
+            piece = self._piece({**asked, **answer, "request_id": request_id})
             self._take_over(piece)
         elif any(piece.asked()[name] != value for name, value in asked.items()):
             raise RequestIdReused(
@@ -120,10 +133,11 @@ class MeterDevice:
         }
 
     def _quote(self, request: Values, request_id: bytes, now: int) -> Values:
-        table, postage = self._postage({**request, "declared_mills": 0})
+        table, postage = self._postage({**request, "declared_mills": 0}, _date(request["mailing_date"]))
         return {"postage_mills": postage, "rate_table": table.version}
 
     def _get_departments(self, request: Values, request_id: bytes, now: int) -> Values:
+        self._store_waiting()  # totals that lack a piece would be wrong
         found = list(itertools.islice(self._store.departments(request["from_department"]), _CHUNK + 1))
         return {
             "departments": [cbor2.dumps(to_numbers(d.values()), canonical=True) for d in found[:_CHUNK]],
@@ -134,7 +148,7 @@ class MeterDevice:
         return self._through_centre("refill", request, request_id, now, lambda centre: centre.refill)
 
     def _check_in(self, request: Values, request_id: bytes, now: int) -> Values:
-        self._catch_up()
+        self._store_waiting()
         self._store.sync()  # the receipt acknowledges the log, so what was in it must be safe here first
         return self._through_centre("checkin", request, request_id, now, lambda centre: centre.check_in)
 
@@ -148,9 +162,7 @@ class MeterDevice:
     ) -> Values:
         if self.centre is None:
             raise LinkError("the meter has no connection to its data centre", hint="Plug the LAN in")
-        begun = self._psd.execute(
-            f"{name}_begin", request, request_id=_derived(request_id, "begin"), now=now
-        )
+        begun = self._psd.execute(f"{name}_begin", request, request_id=_derived(request_id, "begin"), now=now)
         reply = exchange(self.centre)(begun["message"])
         return self._psd.execute(
             f"{name}_complete", {"message": reply}, request_id=_derived(request_id, "complete"), now=now
@@ -158,16 +170,13 @@ class MeterDevice:
 
     # Its helpers
 
-    def _postage(self, request: Values) -> tuple[RateTable, int]:
-        try:
-            day = date.fromisoformat(request["mailing_date"])
-        except ValueError:
-            raise BadDate(f"{request['mailing_date']!r} is not a date", hint="Allowed: YYYY-MM-DD") from None
+    def _postage(self, request: Values, day: date) -> tuple[RateTable, int]:
         table = self._rates.on(day)
         rate, declared = table.postage(request["mail_class"], request["weight"]), request["declared_mills"]
         if 0 < declared < rate:
             raise MoneyError(
-                f"{dollars(declared)} is short-paid: the rate is {dollars(rate)}", hint="Leave the amount to the rate table"
+                f"{dollars(declared)} is short-paid: the rate is {dollars(rate)}",
+                hint="Leave the amount to the rate table",
             )
         return table, declared or rate
 
@@ -175,37 +184,46 @@ class MeterDevice:
         return self._psd.execute(name, request, request_id=b"", now=self._clock.now())
 
     def _take_over(self, piece: StoredPiece) -> None:
-        # The piece is debited and its indicium must be answered, whatever becomes of the store; what is missing there
-        # is read from the PSD's log before the next piece.
-        try:
-            if self._behind:
-                self._catch_up()
-            self._store.add(piece)
-        except StorageFailed:
-            self._behind = True
+        # The piece is debited and its indicium must be answered, whatever becomes of the store.
+        self._waiting[piece.request_id] = piece
+        with contextlib.suppress(StorageFailed):
+            self._store_waiting()
+
+    def _store_waiting(self) -> None:
+        if self._waiting:
+            self._store.add(*self._waiting.values())
+            self._waiting.clear()
 
     def _catch_up(self) -> None:
         """Takes over from the PSD's log what a power cut, or a full disk, kept out of the store."""
-        self._behind = True
         following = self._store.complete_up_to() + 1
         while following and self._ask("get_status", {})["log_sequence"] >= following:
             answer = self._ask("read_log", {"first_record": following})
             entries = [to_names(cbor2.loads(entry), BY_NUMBER) for entry in answer["entries"]]
-            self._store.add(*(self._stored(entry) for entry in entries))
+            pieces = [self._piece(entry) for entry in entries]
+            for code in sorted({piece.department for piece in pieces}):
+                if not self._store.has_department(code):
+                    self._store.add_department(code, "(found in the PSD's log)")
+            self._store.add(*pieces)
             following = answer["next_record"]
-        self._behind = False
 
-    def _stored(self, entry: Values) -> StoredPiece:
+    def _compare_books(self) -> None:
+        registers = self._ask("get_registers", {})
+        pieces, postage = self._store.totals()
+        if (pieces, postage) != (registers["piece_count"], registers["ascending_mills"]):
+            self._complaint = (
+                f"the meter's database holds {pieces} pieces of {dollars(postage)}, the PSD's registers say "
+                f"{registers['piece_count']} of {dollars(registers['ascending_mills'])}"
+            )
+
+    def _piece(self, entry: Values) -> StoredPiece:
         values = self._layout.unpack(entry["indicium"]).values
-        department = entry["reference"].decode()
-        if not self._store.has_department(department):
-            self._store.add_department(department, "(found in the PSD's log)")
         return StoredPiece(
             record=entry["record"],
             request_id=entry["request_id"],
             time=entry["device_time"],
             printed_on=today(entry["device_time"], self._utc_offset).isoformat(),
-            department=department,
+            department=entry["reference"].decode(),
             mailing_date=str(values["mailing_date"]),
             mail_class=str(values["mail_class"]),
             weight=int(values["weight"]),
@@ -218,6 +236,13 @@ class MeterDevice:
             piece_count=entry["piece_count"],
             zero_piece_count=entry["zero_piece_count"],
         )
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise BadDate(f"{text!r} is not a date", hint="Allowed: YYYY-MM-DD") from None
 
 
 def _derived(request_id: bytes, step: str) -> bytes:

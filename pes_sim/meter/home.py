@@ -3,33 +3,46 @@
     meter.json          what it is: serial number, clock, layout, whether its keys come from a seed
     clock.json          where its virtual clock stands
     meter.sqlite        departments and pieces
+    departments.json    the departments it was made with, for when meter.sqlite is lost
     psd/                the PSD's log, its master key, its lock
     ca.pem, psd.pem     the certificates that a verifier needs
+    provider/           the embedded data centre: its keys and its database
+    jobs/               mail jobs that can go on
 
 One process holds the directory at a time. `meter.json` is written last, so a meter that was cut off while it was being
-made is not mistaken for one.
+made is not mistaken for one. A part that is missing or another meter's is an error, never made anew.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
-from pes_sim.clock import Clock, SystemClock, VirtualClock
+from pes_sim.clock import Clock, SystemClock, VirtualClock, parse_iso
 from pes_sim.entropy import Entropy, SeededEntropy, SystemEntropy, child
-from pes_sim.errors import IntegrityError, UsageError
+from pes_sim.errors import IntegrityError, LayoutError, StorageFailed, UsageError
 from pes_sim.indicium import layout as layouts
 from pes_sim.meter import rates
 from pes_sim.meter.device import Centre, MeterDevice
 from pes_sim.meter.store import MeterStore
 from pes_sim.psd.device import Psd
+from pes_sim.psd.fields import BY_NAME, Values, check
 from pes_sim.psd.keys import MASTER_KEY_LENGTH, SoftwareKeyStoreNotForProduction
 from pes_sim.psd.storage import FileStorage, write_atomically
 
 FORMAT: Final = 1
+PARTS: Final = (
+    "meter.json", "clock.json", "departments.json", "meter.sqlite", "meter.sqlite-wal", "meter.sqlite-shm", "psd",
+    "ca.pem", "psd.pem", "provider", "jobs",
+)  # fmt: skip
+"""Everything that may lie in a meter's directory."""
+_RESTORE: Final = "Put back the file that was made with the meter"
+_STARTS: Final = ("1970-01-02", "9900-01-01")
+"""A virtual clock begins between these: certificates made then must have dates that exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +56,8 @@ class MeterConfig:
     clock: str = "real"
     utc_offset_minutes: int = 0
     seed: str = ""
+    key_check: str = ""
+    """Tells this meter's master key from another's."""
 
 
 class Registrar(Centre, Protocol):
@@ -62,7 +77,7 @@ class StoredClock(VirtualClock):
 
     def __init__(self, path: Path, start: int | None = None) -> None:
         self._path = path
-        super().__init__(_read_json(path)["now"] if start is None else start)
+        super().__init__(_read_clock(path) if start is None else start)
         if start is not None:
             self._save()
 
@@ -97,14 +112,20 @@ class MeterHome:
             if self._storage.names():
                 raise IntegrityError(f"{path} is missing", hint="Without it the PSD's log cannot be read: restore it")
             write_atomically(path, child(self.entropy, "master key")(MASTER_KEY_LENGTH), 0o600)
-        keys = SoftwareKeyStoreNotForProduction(path.read_bytes(), child(self.entropy, "psd key"))
+        keys = SoftwareKeyStoreNotForProduction(_read(path), child(self.entropy, "psd key"))
+        if self.config.key_check not in ("", key_check(keys)):
+            raise IntegrityError(f"{path} is another meter's master key", hint=_RESTORE)
         return Psd(self._storage, keys, entropy=self.entropy, layout=layouts.load(self.config.layout))
 
     def power_on(self, centre: Centre | None) -> MeterDevice:
         """Powers the meter on, with or without its connection to the data centre."""
-        self._store = MeterStore(self.directory / "meter.sqlite")
-        layout = layouts.load(self.config.layout)
-        return MeterDevice(self.psd(), self._store, rates.built_in(), layout, self.clock, centre)
+        psd, layout = self.psd(), layouts.load(self.config.layout)
+        path, known = self.directory / "meter.sqlite", self.directory / "departments.json"
+        departments = _read_json(known) if known.exists() and not path.exists() else {}
+        self._store = MeterStore(path)
+        for code, name in departments.items():
+            self._store.add_department(code, str(name))
+        return MeterDevice(psd, self._store, rates.built_in(), layout, self.clock, centre)
 
     @property
     def store(self) -> MeterStore:
@@ -121,50 +142,73 @@ class MeterHome:
 
 def open_home(directory: Path) -> MeterHome:
     """An existing meter. Raises `UsageError` when there is none, `DirectoryInUse` when another process has it."""
-    path = directory / "meter.json"
-    if not path.exists():
-        raise UsageError(f"there is no meter in {directory}", hint=f"Make one: pes-sim meter new {directory}")
-    document = dict(_read_json(path))
-    if document.pop("format", None) != FORMAT:
-        raise UsageError(f"{path} has another format than {FORMAT}", hint="Open it with the version that made it")
-    document.pop("notice", None)
-    try:
-        config = MeterConfig(**document)
-    except TypeError as problem:
-        raise UsageError(f"{path} cannot be understood: {problem}") from None
+    config = read_config(directory)
     clock: Clock = StoredClock(directory / "clock.json") if config.clock == "virtual" else SystemClock()
+    try:
+        log = [name for name in os.listdir(directory / "psd") if name.endswith(".seg")]
+    except OSError as problem:
+        raise IntegrityError(f"{directory / 'psd'} cannot be read: {problem.strerror}", hint=_RESTORE) from None
+    if not log:
+        raise IntegrityError(f"{directory / 'psd'} holds no log: the PSD's registers are gone", hint=_RESTORE)
     return MeterHome(directory, config, clock)
+
+
+def check_new(directory: Path, config: MeterConfig, departments: Mapping[str, str], start: int | None) -> None:
+    """Raises `UsageError`, `FieldError` or `LayoutError` for what a new meter cannot be made of, or not there."""
+    if (directory / "meter.json").exists():
+        raise UsageError(f"there is a meter in {directory} already", hint="Take another directory, or remove it")
+    if (directory / "psd").exists() or (directory / "provider").exists():
+        raise UsageError(f"{directory} holds a meter that was not finished", hint="Remove the directory")
+    if not (len(config.licensing_zip) == 5 and config.licensing_zip.isascii() and config.licensing_zip.isdigit()):
+        raise UsageError(f"licensing ZIP {config.licensing_zip!r} must be 5 digits", hint="For example 20260")
+    for name in ("psd_serial", "customer", "utc_offset_minutes"):
+        check(BY_NAME[name], getattr(config, name))
+    for code, name in departments.items():
+        check(BY_NAME["department"], code)
+        check(BY_NAME["department_name"], name)
+    for text in (config.customer, *departments, *departments.values()):
+        if not text or not text.isprintable():
+            raise UsageError(f"{text!r} is no name", hint="Allowed: printable characters")
+    for code in departments:
+        check(BY_NAME["reference"], code.encode())
+    if not layouts.load(config.layout).writable:
+        raise LayoutError(f"layout {config.layout} is read-only", hint="A meter needs one that can be made")
+    first, last = (parse_iso(day) for day in _STARTS)
+    if start is not None and not first <= start <= last:
+        raise UsageError("the virtual clock cannot begin there", hint=f"Allowed: {_STARTS[0]} to {_STARTS[1]}")
 
 
 def create_home(
     directory: Path, config: MeterConfig, registrar: Registrar, departments: Mapping[str, str], clock: Clock
-) -> None:
-    """Manufactures a PSD, has it authorized and checked in, and writes the meter down.
-
-    Raises `UsageError` when there is a meter in `directory` already.
-    """
-    if (directory / "meter.json").exists():
-        raise UsageError(f"there is a meter in {directory} already", hint="Take another directory, or remove it")
+) -> Values:
+    """Manufactures a PSD, has it authorized and checked in; gives its certificates. `finish_home` makes it a meter."""
     home = MeterHome(directory, config, clock)
     try:
-        if home._storage.names():
-            raise UsageError(f"{directory} holds a meter that was not finished", hint="Remove the directory")
-        _manufacture(home, registrar)
-        store = MeterStore(directory / "meter.sqlite")
-        for code, name in departments.items():
-            store.add_department(code, name)
-        store.close()
-        notice = "SPECIMEN ONLY. A simulated meter; nothing it prints is valid postage."
-        document = {"format": FORMAT, "notice": notice, **asdict(config)}
-        write_atomically(directory / "meter.json", json.dumps(document, indent=2).encode() + b"\n")
+        certificates = _manufacture(home, registrar)
+        write_atomically(directory / "departments.json", json.dumps(dict(departments), indent=2).encode() + b"\n")
+        home.power_on(None)
+        return certificates
     finally:
         home.close()
 
 
-def _manufacture(home: MeterHome, registrar: Registrar) -> None:
+def finish_home(directory: Path, config: MeterConfig) -> None:
+    """Writes the meter down, as the last step of making it."""
+    keys = SoftwareKeyStoreNotForProduction(_read(directory / "psd" / "master.key"), SystemEntropy())
+    notice = "SPECIMEN ONLY. A simulated meter; nothing it prints is valid postage."
+    document = {"format": FORMAT, "notice": notice, **asdict(config), "key_check": key_check(keys)}
+    write_atomically(directory / "meter.json", json.dumps(document, indent=2).encode() + b"\n")
+
+
+def key_check(keys: SoftwareKeyStoreNotForProduction) -> str:
+    """Text that differs from meter to meter and gives nothing of the key away."""
+    return keys.derive("key check")[:8].hex()
+
+
+def _manufacture(home: MeterHome, registrar: Registrar) -> Values:
     psd, config, draw = home.psd(), home.config, child(home.entropy, "manufacture")
 
-    def step(name: str, **request: object) -> dict[str, bytes]:
+    def step(name: str, **request: object) -> Values:
         return psd.execute(name, request, request_id=draw(16), now=home.clock.now())
 
     made = step("initialize", psd_serial=config.psd_serial, trust_anchor=registrar.trust_anchor)
@@ -174,13 +218,52 @@ def _manufacture(home: MeterHome, registrar: Registrar) -> None:
     )  # fmt: skip
     step("authorize", message=licence)
     step("checkin_complete", message=registrar.check_in(step("checkin_begin")["message"]))
+    return step("get_certificates")
 
 
-def _read_json(path: Path) -> Mapping[str, object]:
+def read_config(directory: Path) -> MeterConfig:
+    """What `meter.json` says. Raises `UsageError` where there is none, or it is not what it must be."""
+    path = directory / "meter.json"
+    try:
+        document = _read_json(path)
+    except (FileNotFoundError, NotADirectoryError):
+        hint = f"Make one: pes-sim meter new {directory}"
+        raise UsageError(f"there is no meter in {directory}", hint=hint) from None
+    except OSError as problem:
+        raise UsageError(f"{path} cannot be read: {problem.strerror}") from None
+    if document.pop("format", None) != FORMAT:
+        raise UsageError(f"{path} has another format than {FORMAT}", hint="Open it with the version that made it")
+    document.pop("notice", None)
+    known = {field.name: field for field in fields(MeterConfig)}
+    wrong = [name for name in document if name not in known]
+    wrong += [name for name, field in known.items() if type(document.get(name, field.default)).__name__ != field.type]
+    if wrong or document.get("clock", "real") not in ("real", "virtual"):
+        raise UsageError(f"{path}: {', '.join(wrong) or 'clock'} is not what it must be", hint=_RESTORE)
+    return MeterConfig(**document)
+
+
+def _read_clock(path: Path) -> int:
+    try:
+        now = _read_json(path).get("now")
+    except OSError as problem:
+        raise UsageError(f"{path} cannot be read: {problem.strerror}", hint=_RESTORE) from None
+    if type(now) is not int or not 0 <= now <= parse_iso("9999-12-30"):
+        raise UsageError(f"{path} tells no time", hint='Its form is {"now": microseconds since 1970-01-01 UTC}')
+    return now
+
+
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_bytes())
-    except (OSError, ValueError) as problem:
-        raise UsageError(f"{path} cannot be read: {problem}") from None
+    except (ValueError, RecursionError) as problem:
+        raise UsageError(f"{path} is not JSON: {problem}", hint=_RESTORE) from None
     if not isinstance(document, dict):
-        raise UsageError(f"{path} is not a JSON object")
+        raise UsageError(f"{path} is not a JSON object", hint=_RESTORE)
     return document
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as problem:
+        raise StorageFailed(f"{path} cannot be read: {problem.strerror}") from None

@@ -6,6 +6,7 @@ Columns by name, in any order. Every problem says file, line, column, what was f
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +23,12 @@ REQUIRED: Final = ("date", "department", "mail_class", "weight_oz", "destination
 OPTIONAL: Final = ("text", "amount")
 _MOST_POSTAGE: Final = (1 << 24) - 1
 _WEIGHT: Final = re.compile(r"([0-9]{1,6})(?:\.([0-9]{1,2})0*)?")
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _AHEAD: Final = re.compile(r"\+([0-9]{1,4})")
+_DESTINATION: Final = re.compile(r"([0-9]{5})(?:[- ]?([0-9]{4})(?:[- ]?([0-9]{2}))?)?")
+_LOST_ZERO: Final = re.compile(r"[0-9]{3,4}(?:[- ]?[0-9]{4}(?:[- ]?[0-9]{2})?)?")
+_LONGEST: Final = 40
+"""Of a bad cell, this many characters are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,8 @@ class Problem:
     allowed: str
 
     def __str__(self) -> str:
-        return f"{self.file}, line {self.line}, column {self.column} ({self.name}): {self.message}. Allowed: {self.allowed}"
+        where = f"{self.file}, line {self.line}, column {self.column} ({self.name})"
+        return f"{where}: {self.message}. Allowed: {self.allowed}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +82,13 @@ def read_job(path: Path, *, today: date, departments: Collection[str], rates: Ra
     problems: list[Problem] = []
     reader = _RowReader(today, departments, rates)
     rows = _rows(path)
-    _, header = next(rows, (0, []))
-    columns = _columns(path, header)
+    first, header = next(rows, (1, []))
+    columns = _columns(path, first, header)
     for line, row in rows:
         if len(row) != len(header):
             problems.append(
                 Problem(str(path), line, min(len(row), len(header)) + 1, "row", f"{len(row)} columns found",
-                        f"{len(header)}, as in the first line")
+                        f"{len(header)}, as in line {first}")
             )  # fmt: skip
             continue
         cells = {name: row[index].strip() for name, index in columns.items()}
@@ -90,7 +97,7 @@ def read_job(path: Path, *, today: date, departments: Collection[str], rates: Ra
         if piece is not None:
             pieces.append(piece)
     if not pieces and not problems:
-        raise UsageError(f"{path} has no rows below its first line", hint="A row a piece; see examples/mail_job.csv")
+        raise UsageError(f"{path} has no rows below line {first}", hint="A row a piece; see examples/mail_job.csv")
     return Job(tuple(pieces), tuple(problems))
 
 
@@ -102,13 +109,15 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise UsageError(f"{path} is not UTF-8 text (byte {problem.start})", hint="Save it as CSV, UTF-8") from None
     except OSError as problem:
         raise UsageError(f"{path} cannot be read: {problem.strerror}") from None
-    reader = csv.reader(text.splitlines(keepends=True), strict=True)
+    # Lines end where CSV says so; `str.splitlines` would cut a text at characters such as U+2028, too.
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     line = 1
     while True:
         try:
             row = next(reader, None)
         except csv.Error as problem:
-            raise UsageError(f"{path}, line {line}: not CSV: {problem}", hint="Is a quotation mark left open?") from None
+            hint = "Is a quotation mark left open?"
+            raise UsageError(f"{path}, line {line}: not CSV: {problem}", hint=hint) from None
         if row is None:
             return
         if any(cell.strip() for cell in row):
@@ -116,19 +125,25 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         line = reader.line_num + 1
 
 
-def _columns(path: Path, header: list[str]) -> dict[str, int]:
+def _columns(path: Path, line: int, header: list[str]) -> dict[str, int]:
     names = [cell.strip().lower() for cell in header]
     every = ", ".join((*REQUIRED, *(f"{name} (optional)" for name in OPTIONAL)))
     missing = [name for name in REQUIRED if name not in names]
     if missing:
         hint = f"The first line names the columns, separated by commas: {every}"
-        raise UsageError(f"{path}, line 1: no column {', '.join(missing)}", hint=hint)
+        raise UsageError(f"{path}, line {line}: no column {', '.join(missing)}", hint=hint)
     for index, name in enumerate(names):
+        where = f"{path}, line {line}, column {index + 1}"
         if name not in REQUIRED + OPTIONAL:
-            raise UsageError(f"{path}, line 1, column {index + 1}: unknown column {name!r}", hint=f"Known: {every}")
+            raise UsageError(f"{where}: unknown column {_shown(name)}", hint=f"Known: {every}")
         if name in names[:index]:
-            raise UsageError(f"{path}, line 1, column {index + 1}: column {name} stands twice")
+            raise UsageError(f"{where}: column {name} stands twice", hint="Remove one of them")
     return {name: index for index, name in enumerate(names)}
+
+
+def _shown(cell: str) -> str:
+    """A cell in an error: quoted, its control characters visible, and not longer than a line."""
+    return repr(cell) if len(cell) <= _LONGEST else f"{cell[:_LONGEST]!r}… ({len(cell)} characters)"
 
 
 class _RowReader:
@@ -136,7 +151,8 @@ class _RowReader:
 
     def __init__(self, today: date, departments: Collection[str], rates: RateBook) -> None:
         self._today = today
-        self._departments = departments
+        self._last = date.fromordinal(min(today.toordinal() + DATE_ADVANCE_DAYS, date.max.toordinal()))
+        self._departments = sorted(departments)
         self._rates = rates
 
     def read(self, line: int, cells: Mapping[str, str]) -> tuple[JobPiece | None, list[tuple[str, _Bad]]]:
@@ -150,12 +166,13 @@ class _RowReader:
                 return None
 
         day = take("date", self._date)
-        table = self._rates.on(day or self._today)
+        # A row without a good date is read on: all that is wrong with it is told at once.
+        table = self._rates.on(day or max(self._today, self._rates.first.effective))
         category = take("mail_class", lambda cell: _category(table, cell))
         department = take("department", self._department)
         weight = take("weight_oz", lambda cell: _weight(cell, category))
         destination = take("destination", lambda cell: _destination(cell, category))
-        rate = table.postage(category.name, weight) if category and weight else 0
+        rate = table.postage(category.name, weight) if category and weight else None
         amount = take("amount", lambda cell: _amount(cell, rate))
         if bad:
             return None, bad
@@ -163,20 +180,22 @@ class _RowReader:
         return JobPiece(line, day.isoformat(), department, category.name, weight, destination, text, amount), []
 
     def _date(self, cell: str) -> date:
-        last = self._today + timedelta(days=DATE_ADVANCE_DAYS)
-        allowed = f"{self._today} to {last}, today, or +1 to +{DATE_ADVANCE_DAYS} days"
+        allowed = f"{self._today} to {self._last}, today, or +1 to +{DATE_ADVANCE_DAYS} days"
         ahead = _AHEAD.fullmatch(cell)
         try:
-            day = (
-                self._today if cell.lower() in ("", "today")
-                else self._today + timedelta(days=int(ahead[1])) if ahead
-                else date.fromisoformat(cell)
-            )  # fmt: skip
-        except ValueError:
-            raise _Bad(f"{cell!r} is not a date", allowed) from None
+            if ahead:
+                day = self._today + timedelta(days=int(ahead[1]))
+            elif cell.lower() == "today":
+                day = self._today
+            elif _DATE.fullmatch(cell):
+                day = date.fromisoformat(cell)
+            else:
+                raise ValueError
+        except (ValueError, OverflowError):
+            raise _Bad(f"{_shown(cell)} is not a date", allowed) from None
         if day < self._today:
             raise _Bad(f"{day} is before today", allowed)
-        if day > last:
+        if day > self._last:
             raise _Bad(f"{day} is more than {DATE_ADVANCE_DAYS} days ahead", allowed)
         try:
             self._rates.on(day)
@@ -186,7 +205,10 @@ class _RowReader:
 
     def _department(self, cell: str) -> str:
         if cell not in self._departments:
-            raise _Bad(f"unknown department {cell!r}", ", ".join(sorted(self._departments)) or "none is set up")
+            more = ", …" if len(self._departments) > 12 else ""
+            raise _Bad(
+                f"unknown department {_shown(cell)}", ", ".join(self._departments[:12]) + more or "none is set up"
+            )
         return cell
 
 
@@ -194,7 +216,7 @@ def _category(table: RateTable, cell: str) -> Category:
     try:
         return table.category(cell.lower().replace(" ", "_").replace("-", "_"))
     except NoRate:
-        raise _Bad(f"unknown class {cell!r}", ", ".join(table.categories)) from None
+        raise _Bad(f"unknown class {_shown(cell)}", ", ".join(table.categories)) from None
 
 
 def _weight(cell: str, category: Category | None) -> int:
@@ -202,36 +224,41 @@ def _weight(cell: str, category: Category | None) -> int:
     allowed = f"0.01 to {ounces(heaviest)} oz" + (f" for {category.name}" if category else "")
     found = _WEIGHT.fullmatch(cell)
     if not found:
-        raise _Bad(f"{cell!r} is not a weight in ounces above 0, with at most two decimals", allowed)
+        raise _Bad(f"{_shown(cell)} is not a weight in ounces above 0, with at most two decimals", allowed)
     weight = int(found[1]) * 100 + int((found[2] or "").ljust(2, "0"))
     if not 0 < weight <= heaviest:
-        raise _Bad(f"{cell} oz is {'not above 0' if weight == 0 else 'too heavy'}", allowed)
+        raise _Bad(f"{ounces(weight)} oz is {'not above 0' if weight == 0 else 'too heavy'}", allowed)
     return weight
 
 
 def _destination(cell: str, category: Category | None) -> str:
-    digits = cell.replace("-", "").replace(" ", "")
     if category is not None and not category.domestic:
-        if digits:
-            raise _Bad(f"{cell!r} given for an international piece", "empty: a ZIP Code is a domestic one")
+        if cell:
+            raise _Bad(f"{_shown(cell)} given for an international piece", "empty: a ZIP Code is a domestic one")
         return ""
     allowed = "a ZIP Code (5 digits), ZIP+4 (9) or delivery point (11)"
-    if not (digits.isascii() and digits.isdigit() and len(digits) in (5, 9, 11)):
-        lost = " (has a spreadsheet dropped a leading 0?)" if digits.isdigit() and len(digits) in (3, 4, 8, 10) else ""
-        raise _Bad(f"{cell!r} is not a destination{lost}", allowed)
-    if digits[:5] == "00000":
+    found = _DESTINATION.fullmatch(cell)
+    if not found:
+        lost = " (has a spreadsheet dropped a leading 0?)" if _LOST_ZERO.fullmatch(cell) else ""
+        raise _Bad(f"{_shown(cell)} is not a destination{lost}", allowed)
+    if found[1] == "00000":
         raise _Bad("there is no ZIP Code 00000", allowed)
-    return digits
+    return "".join(part or "" for part in found.groups())
 
 
-def _amount(cell: str, rate: int) -> int:
+def _amount(cell: str, rate: int | None) -> int:
+    """Mills; 0 for an empty cell. `rate` is None where class or weight are bad."""
     if not cell:
         return 0
-    allowed = f"{dollars(rate)} (the rate) to {dollars(_MOST_POSTAGE)}, or empty for the rate"
+    least = "the rate" if rate is None else f"{dollars(rate)} (the rate)"
+    allowed = f"{least} to {dollars(_MOST_POSTAGE)}, or empty for the rate"
     try:
         amount = parse(cell)
     except MoneyError as problem:
-        raise _Bad(problem.message, allowed) from None
-    if not max(rate, 1) <= amount <= _MOST_POSTAGE:
-        raise _Bad(f"{dollars(amount)} is {'below the rate' if amount <= rate else 'too much'}", allowed)
+        short = len(cell) <= _LONGEST
+        raise _Bad(problem.message if short else f"{_shown(cell)} is not an amount in dollars", allowed) from None
+    if amount > _MOST_POSTAGE:
+        raise _Bad(f"{dollars(amount)} is too much", allowed)
+    if amount < (rate or 1):
+        raise _Bad(f"{dollars(amount)} is below the rate", allowed)
     return amount

@@ -42,9 +42,7 @@ class LocalCaller:
         self._entropy = entropy
 
     def call(self, name: str, request: Values, *, request_id: bytes = b"") -> Values:
-        return self._device.execute(
-            name, request, request_id=request_id or self._entropy(16), now=self._clock.now()
-        )
+        return self._device.execute(name, request, request_id=request_id or self._entropy(16), now=self._clock.now())
 
     def close(self) -> None:
         """The device belongs to whoever made it."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pes_sim.errors import NoRate, UsageError
+
+_KINDS: Final = {list: "array", str: "string", date: "date", bool: "boolean"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +58,27 @@ class RateTable:
 
 
 class RateBook:
-    """Rate tables by the date from which they hold."""
+    """Rate tables by the date from which they hold. Raises `UsageError` for none, or for two of one date."""
 
     def __init__(self, tables: Sequence[RateTable]) -> None:
         self._tables = sorted(tables, key=lambda table: table.effective)
+        if not tables:
+            raise UsageError("there is no rate table", hint="Give at least one")
+        for table, following in pairwise(self._tables):
+            if table.effective == following.effective:
+                raise UsageError(f"rate tables {table.version} and {following.version} both begin on {table.effective}")
+
+    @property
+    def first(self) -> RateTable:
+        """The oldest table."""
+        return self._tables[0]
 
     def on(self, day: date) -> RateTable:
         """The table for a mailing date. Raises `NoRate` before the first."""
         for table in reversed(self._tables):
             if table.effective <= day:
                 return table
-        raise NoRate(f"no rate table covers {day}", hint=f"The first begins on {self._tables[0].effective}")
+        raise NoRate(f"no rate table covers {day}", hint=f"The first begins on {self.first.effective}")
 
 
 def ounces(weight: int) -> str:
@@ -84,16 +97,43 @@ def load_file(path: Path) -> RateTable:
     import tomllib
 
     try:
-        document = tomllib.loads(path.read_text("utf-8"))
-        categories = [_category(row) for row in document["category"]]
-        return RateTable(document["version"], document["effective"], {c.name: c for c in categories})
-    except (OSError, ValueError, KeyError, TypeError) as problem:
+        return _table(tomllib.loads(path.read_text("utf-8")))
+    except OSError as problem:
+        raise UsageError(f"{path} cannot be read: {problem.strerror}") from None
+    except ValueError as problem:
         raise UsageError(f"{path}: not a rate table: {problem}") from None
 
 
-def _category(row: dict[str, Any]) -> Category:
-    steps = tuple((int(up_to), int(price)) for up_to, price in row["steps"])
-    weights = [up_to for up_to, _ in steps]
-    if not steps or weights != sorted(set(weights)) or any(price <= 0 for _, price in steps):
-        raise ValueError(f"category {row['name']}: steps must rise, with a postage above 0 each")
-    return Category(row["name"], row["title"], bool(row["domestic"]), steps)
+def _table(document: Mapping[str, Any]) -> RateTable:
+    categories: dict[str, Category] = {}
+    for number, row in enumerate(_take(document, "category", list, "the table"), 1):
+        category = _category(row, f"category {number}")
+        if category.name in categories:
+            raise ValueError(f"category {category.name} stands twice")
+        categories[category.name] = category
+    return RateTable(
+        _take(document, "version", str, "the table"), _take(document, "effective", date, "the table"), categories
+    )
+
+
+def _category(row: Any, where: str) -> Category:
+    if type(row) is not dict:
+        raise ValueError(f"{where} is not a table")
+    steps = _take(row, "steps", list, where)
+    # No float gets in: a price of 740.5 would lose half a mill, silently.
+    whole = all(type(step) is list and [type(part) for part in step] == [int, int] for step in steps)
+    weights = [0, *(step[0] for step in steps)] if whole else []
+    if not steps or not whole or weights != sorted(set(weights)) or any(price <= 0 for _, price in steps):
+        raise ValueError(
+            f"{where}: steps must be pairs of whole numbers, weight in 1/100 oz and postage in mills, "
+            "with rising weights above 0 and a postage above 0 each"
+        )
+    pairs = tuple((up_to, price) for up_to, price in steps)
+    return Category(_take(row, "name", str, where), _take(row, "title", str, where),
+                    _take(row, "domestic", bool, where), pairs)  # fmt: skip
+
+
+def _take(row: Mapping[str, Any], name: str, kind: type, where: str) -> Any:
+    if type(row.get(name)) is not kind or (not row[name] and kind is not bool):
+        raise ValueError(f"{where} needs {name}, a TOML {_KINDS[kind]}")
+    return row[name]

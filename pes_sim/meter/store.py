@@ -16,8 +16,9 @@ from typing import Final
 from pes_sim.errors import StorageFailed, StorageFull
 
 _SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS department (code TEXT PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS piece (
+BEGIN;
+CREATE TABLE department (code TEXT PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE piece (
   record INTEGER PRIMARY KEY,
   request_id BLOB NOT NULL UNIQUE,
   time INTEGER NOT NULL,
@@ -35,9 +36,12 @@ CREATE TABLE IF NOT EXISTS piece (
   piece_count INTEGER NOT NULL,
   zero_piece_count INTEGER NOT NULL
 );
-CREATE INDEX IF NOT EXISTS piece_by_department ON piece (department, postage_mills);
+CREATE INDEX piece_by_department ON piece (department, postage_mills);
 PRAGMA user_version = 1;
+COMMIT;
 """
+_FORMAT: Final = 1
+
 
 @dataclass(frozen=True, slots=True)
 class StoredPiece:
@@ -84,7 +88,8 @@ class StoredPiece:
 
 _NAMES: Final = tuple(StoredPiece.__slots__)
 _COLUMNS: Final = ", ".join(_NAMES)
-_INSERT: Final = f"INSERT OR IGNORE INTO piece ({_COLUMNS}) VALUES ({', '.join('?' * len(_NAMES))})"
+_VALUES: Final = ", ".join("?" * len(_NAMES))
+_INSERT: Final = f"INSERT INTO piece ({_COLUMNS}) VALUES ({_VALUES}) ON CONFLICT (record) DO NOTHING"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +120,14 @@ class MeterStore:
             self._db = sqlite3.connect(self._name, check_same_thread=False, isolation_level=None)
             # NORMAL: a commit is not synced, so a power cut may take the newest pieces; the PSD's log has them.
             self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;")
-            self._db.executescript(_SCHEMA)
+            found = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if found not in (0, _FORMAT):
+                raise sqlite3.DatabaseError(f"its format is {found}, this version knows {_FORMAT}")
+            if found == 0:
+                self._db.executescript(_SCHEMA)
         except sqlite3.Error as problem:
-            raise StorageFailed(f"{self._name} cannot be used: {problem}", hint="Is it a meter's database?") from None
+            hint = "Put the meter's database back; one that is removed is made again from the PSD's log"
+            raise StorageFailed(f"{self._name} cannot be used: {problem}", hint=hint) from None
 
     def close(self) -> None:
         """Writes everything back and closes."""
@@ -127,7 +137,8 @@ class MeterStore:
         """Opens a department, or renames it. A code is never taken away: pieces refer to it."""
         with self._errors():
             self._db.execute(
-                "INSERT INTO department VALUES (?, ?) ON CONFLICT (code) DO UPDATE SET name = excluded.name", (code, name)
+                "INSERT INTO department VALUES (?, ?) ON CONFLICT (code) DO UPDATE SET name = excluded.name",
+                (code, name),
             )
 
     def has_department(self, code: str) -> bool:
@@ -146,14 +157,16 @@ class MeterStore:
         return (DepartmentTotal(*row) for row in rows)
 
     def add(self, *pieces: StoredPiece) -> None:
-        """Takes pieces in, in one transaction. One that is there already is left as it is."""
+        """Takes pieces in, all or none. One whose record is there already is left as it is."""
+        rows = [tuple(getattr(piece, name) for name in _NAMES) for piece in pieces]
         with self._errors():
-            rows = [tuple(getattr(piece, name) for name in _NAMES) for piece in pieces]
             self._db.execute("BEGIN")
             try:
                 self._db.executemany(_INSERT, rows)
-            finally:
                 self._db.execute("COMMIT")
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
 
     def find(self, request_id: bytes) -> StoredPiece | None:
         """The piece that a request id dispensed."""
@@ -174,6 +187,12 @@ class MeterStore:
                 "SELECT count(*), coalesce(max(piece_count), 0), coalesce(max(record), 0) FROM piece"
             ).fetchone()
         return int(record) if count == pieces else 0
+
+    def totals(self) -> tuple[int, int]:
+        """Pieces, and their postage in mills: what the PSD's piece count and ascending register must say."""
+        with self._errors():
+            count, postage = self._db.execute("SELECT count(*), coalesce(sum(postage_mills), 0) FROM piece").fetchone()
+        return int(count), int(postage)
 
     def printed_by_day(self) -> list[tuple[str, int, int]]:
         """Day, pieces, mills: what a specimen log lists (39 CFR 501.9(b): collected and destroyed daily)."""

@@ -93,7 +93,7 @@ def _image_pages(path: Path) -> Iterator[Image]:
             for number, frame in enumerate(ImageSequence.Iterator(picture), start=1):
                 _check_pixels(f"{path}, page {number}", *frame.size)
                 yield _grey(frame)
-    except UsageError:
+    except UsageError:  # ours; it is a ValueError, too
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UsageError(f"{path}, page {number} is too large ({error})", hint="Scan it at 300 dpi") from error

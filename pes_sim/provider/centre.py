@@ -7,7 +7,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from pes_sim.errors import (
     RefusedByProvider,
     RegistersDisagree,
     StaleMessage,
+    StorageFailed,
 )
 from pes_sim.money import dollars
 from pes_sim.provider.ledger import Ledger
@@ -37,11 +39,16 @@ class DataCentre:
     """The provider, embedded: a directory with its keys and its database, and the shared clock."""
 
     def __init__(self, directory: Path, *, clock: Clock, entropy: Entropy) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise StorageFailed(f"{directory} cannot be used: {problem.strerror}") from None
         self._clock = clock
         self._entropy = entropy
-        self._pki = Pki(directory, entropy, clock.now())
-        self._engine, metadata = open_engine(directory / "provider.sqlite")
+        self._database = directory / "provider.sqlite"
+        # Once there is a database, the keys have been used: new ones would make every meter's messages worthless.
+        self._pki = Pki(directory, entropy, clock.now(), may_make=not self._database.exists())
+        self._engine, metadata = open_engine(self._database)
         self._ledger = Ledger(metadata)
         self._meter = metadata.tables["meter"]
         self._answer = metadata.tables["answer"]
@@ -57,13 +64,13 @@ class DataCentre:
 
     def deposit(self, customer: str, amount: int) -> None:
         """Puts money on a customer's account, opening it where there is none."""
-        with self._engine.begin() as connection:
+        with self._transaction() as connection:
             self._ledger.open(connection, customer)
             self._ledger.deposit(connection, customer, amount, self._clock.now())
 
     def balance(self, customer: str) -> int:
         """What a customer has on deposit, in mills."""
-        with self._engine.begin() as connection:
+        with self._transaction() as connection:
             return self._ledger.balance(connection, customer)
 
     def authorize(
@@ -80,7 +87,7 @@ class DataCentre:
         if not (len(licensing_zip) == 5 and licensing_zip.isascii() and licensing_zip.isdigit()):
             raise FieldError(f"licensing ZIP {licensing_zip!r} must be 5 digits", hint="For example 20260")
         now = self._clock.now()
-        with self._engine.begin() as connection:
+        with self._transaction() as connection:
             if self._find(connection, psd_serial) is not None:
                 raise RefusedByProvider(f"PSD {psd_serial} is registered already", hint="Give it another serial number")
             number = self._new_certificate_serial(connection)
@@ -115,7 +122,7 @@ class DataCentre:
         self, request: bytes, kind: str, decide: Callable[[Connection, Row[Any], Values], tuple[str, Values]]
     ) -> bytes:
         _, claimed = messages.peek(request, kind)
-        with self._engine.begin() as connection:
+        with self._transaction() as connection:
             meter = self._find(connection, claimed["psd_serial"])
             if meter is None:
                 raise NotForThisDevice(f"PSD {claimed['psd_serial']} is not registered with this provider")
@@ -126,8 +133,12 @@ class DataCentre:
                 if known.request != request:
                     raise BadMessage("this nonce was used for another message")
                 return bytes(known.reply)
-            self._check_registers(meter, values)
-            name, fields = decide(connection, meter, values)
+            if values["message_number"] <= meter.message_number:
+                name, fields = self._refuse_late(meter, values)
+            else:
+                self._check_registers(meter, values)
+                name, fields = decide(connection, meter, values)
+                self._note_contact(connection, meter, values)
             common = {"psd_serial": meter.psd_serial, "nonce": values["nonce"]}
             reply = messages.sign(name, common | fields, self._pki.provider.sign)
             connection.execute(
@@ -135,17 +146,26 @@ class DataCentre:
                     psd_serial=meter.psd_serial, nonce=values["nonce"], request=request, reply=reply
                 )
             )
-            connection.execute(
-                self._meter.update()
-                .where(self._meter.c.psd_serial == meter.psd_serial)
-                .values(
-                    message_number=values["message_number"],
-                    ascending_mills=values["ascending_mills"],
-                    piece_count=values["piece_count"],
-                    last_contact=self._clock.now(),
-                )
-            )
         return reply
+
+    def _note_contact(self, connection: Connection, meter: Row[Any], values: Values) -> None:
+        connection.execute(
+            self._meter.update()
+            .where(self._meter.c.psd_serial == meter.psd_serial)
+            .values(
+                message_number=values["message_number"],
+                ascending_mills=values["ascending_mills"],
+                piece_count=values["piece_count"],
+                last_contact=self._clock.now(),
+            )
+        )
+
+    def _refuse_late(self, meter: Row[Any], values: Values) -> tuple[str, Values]:
+        late = f"message {values['message_number']} of PSD {meter.psd_serial} comes after {meter.message_number}"
+        if "amount_mills" in values:
+            # A refill that a check-in overtook: without this answer it would stay pending, and none could follow it.
+            return "refill_refusal", {"reason": f"{late}. Begin the refill again"}
+        raise StaleMessage(late, hint="Late or replayed; or an older image of the device was put back")
 
     def _decide_refill(self, connection: Connection, meter: Row[Any], values: Values) -> tuple[str, Values]:
         amount = values["amount_mills"]
@@ -169,11 +189,6 @@ class DataCentre:
         return "checkin_receipt", {"acknowledged": values["log_sequence"]}
 
     def _check_registers(self, meter: Row[Any], values: Values) -> None:
-        if values["message_number"] <= meter.message_number:
-            raise StaleMessage(
-                f"message {values['message_number']} of PSD {meter.psd_serial} comes after {meter.message_number}",
-                hint="Late or replayed; or an older image of the device was put back",
-            )
         rules = (
             ("AR + DR is not the control sum",
              values["ascending_mills"] + values["descending_mills"] == values["control_sum_mills"]),
@@ -184,9 +199,8 @@ class DataCentre:
         )  # fmt: skip
         for complaint, holds in rules:
             if not holds:
-                raise RegistersDisagree(
-                    f"PSD {meter.psd_serial}: {complaint}", hint="The device may have been rolled back; look at both logs"
-                )
+                hint = "The device may have been rolled back; look at both logs"
+                raise RegistersDisagree(f"PSD {meter.psd_serial}: {complaint}", hint=hint)
 
     @staticmethod
     def _control_sum_fits(meter: Row[Any], values: Values) -> bool:
@@ -194,6 +208,18 @@ class DataCentre:
         if "amount_mills" in values:
             return bool(values["control_sum_mills"] == meter.granted_mills)
         return bool(values["control_sum_mills"] <= meter.granted_mills)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        """Commits at its end; an error in it changes nothing. The database's errors become `StorageFailed`."""
+        from sqlalchemy.exc import DatabaseError
+
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except DatabaseError as problem:
+            hint = "Nothing was booked; try again when the file can be written"
+            raise StorageFailed(f"{self._database}: {problem.orig}", hint=hint) from None
 
     def _find(self, connection: Connection, psd_serial: int) -> Row[Any] | None:
         return connection.execute(self._meter.select().where(self._meter.c.psd_serial == psd_serial)).one_or_none()

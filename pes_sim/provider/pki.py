@@ -43,17 +43,17 @@ class Issued:
 
 
 class Pki:
-    """The CA and the provider's key, in a directory; made there when it is empty."""
+    """The CA and the provider's key, in a directory; made there when it is empty, and `may_make` says so."""
 
-    def __init__(self, directory: Path, entropy: Entropy, now: int) -> None:
+    def __init__(self, directory: Path, entropy: Entropy, now: int, *, may_make: bool = True) -> None:
         self._directory = directory
-        if not (directory / "ca.pem").exists():
+        if may_make and not (directory / "ca.pem").exists():
             self._make(entropy, now)
         self.ca = self._load("ca")
         self.provider = self._load("provider")
 
     def issue_psd(self, point: bytes, psd_serial: int, number: int, now: int) -> bytes:
-        """A certificate in DER for a PSD's key. `number` is its serial number: it must fit the indicium's four bytes."""
+        """A certificate in DER for a PSD's key. `number`, its serial number, must fit the indicium's four bytes."""
         from cryptography import x509
         from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -94,8 +94,10 @@ class Pki:
             certificate = x509.load_pem_x509_certificate(path.read_bytes())
             key = load_pem_private_key(self._key_file(name).read_bytes(), None)
         except (OSError, ValueError, TypeError) as problem:
-            raise BadCertificate(f"{path} or its key cannot be read: {problem}", hint="Make a new meter") from None
-        assert isinstance(key, ec.EllipticCurvePrivateKey)
+            hint = "Put back the files that were made with the meter"
+            raise BadCertificate(f"{path} or its key cannot be read: {problem}", hint=hint) from None
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
+            raise BadCertificate(f"{path} is not for the key beside it", hint="Put back the files of one meter")
         return Issued(_der(certificate), key)
 
     def _key_file(self, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""The provider's tables (SQLite through SQLAlchemy). Amounts in mills, instants in microseconds since 1970-01-01 UTC."""
+"""The provider's tables, in SQLite through SQLAlchemy. Amounts in mills, instants in microseconds since 1970 UTC."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pes_sim.errors import StorageFailed
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine, MetaData
+    from sqlalchemy import Connection, Engine, MetaData
 
 
 def open_engine(path: Path | None) -> tuple[Engine, MetaData]:
@@ -25,11 +25,17 @@ def open_engine(path: Path | None) -> tuple[Engine, MetaData]:
     @event.listens_for(engine, "connect")
     def _settings(connection: object, _: object) -> None:
         # A grant that was sent must still be known after a power cut, or the same request could be granted twice.
+        connection.isolation_level = None  # type: ignore[attr-defined]  # the driver would begin too late, see below
         cursor = connection.cursor()  # type: ignore[attr-defined]
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # Locked before the balance is read: else two refills at once could both find it high enough.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     metadata = _tables()
     try:

@@ -1,0 +1,96 @@
+"""The command line's shape: every command explains itself with an example that works."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+
+import pytest
+
+import pes_sim
+from pes_sim.cli.arguments import build_parser
+from tests.cli.conftest import Cli
+
+COMMANDS = [
+    "",
+    "demo",
+    "print",
+    "verify",
+    "decode",
+    "meter",
+    "meter new",
+    "meter status",
+    "meter refill",
+    "meter deposit",
+    "meter checkin",
+    "meter advance",
+    "meter specimens",
+]
+
+
+def below(parser: argparse.ArgumentParser, name: str = "") -> dict[str, argparse.ArgumentParser]:
+    """A parser and those of all its subcommands, by name."""
+    found = {name: parser}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for word, child in action.choices.items():
+                found |= below(child, f"{name} {word}".strip())
+    return found
+
+
+def test_no_command_is_left_out_of_these_tests() -> None:
+    assert list(below(build_parser())) == COMMANDS
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_help_ends_with_an_example_that_the_command_line_takes(cli: Cli, name: str) -> None:
+    result = cli(*name.split(), "--help")
+    assert (result.code, result.err) == (0, "")
+    text = " ".join(result.out.split())
+    example = text[text.index("example: ") + len("example: ") :]
+    for part in example.split(" && "):
+        program, *arguments = shlex.split(part)
+        assert program == "pes-sim"
+        assert " ".join(arguments).startswith(name)
+        assert build_parser().parse_args(arguments).run.startswith("pes_sim.cli.")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_leads_to_a_function_that_is_there(name: str) -> None:
+    from importlib import import_module
+
+    run = below(build_parser())[name].get_default("run")
+    if name in ("", "meter"):
+        assert run is None
+    else:
+        module, _, function = run.partition(":")
+        assert callable(getattr(import_module(module), function))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("", "the following arguments are required: COMMAND"),
+        ("prnt", "invalid choice: 'prnt'"),
+        ("meter", "the following arguments are required: ACTION"),
+        ("meter sell m1", "invalid choice: 'sell'"),
+        ("demo", "the following arguments are required: --out"),
+        ("print --meter m1 --out x.pdf", "one of the arguments --job --resume is required"),
+        ("print --meter m1 --job x.csv --resume 1 --out x.pdf", "not allowed with argument"),
+        ("verify", "the following arguments are required: FILE"),
+        ("verify x.pdf --dpi high", "invalid int value: 'high'"),
+        ("meter new m1 --clock lunar", "invalid choice: 'lunar'"),
+        ("meter new m1 --serial x", "invalid int value: 'x'"),
+        ("decode ff --colour", "unrecognized arguments: --colour"),
+    ],
+)
+def test_wrong_use_is_told_with_the_right_one(cli: Cli, arguments: str, says: str) -> None:
+    result = cli(*arguments.split())
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith("usage: pes-sim")
+    assert says in result.err
+
+
+def test_it_says_its_version_and_that_it_makes_specimens(cli: Cli) -> None:
+    assert cli("--version").out == f"pes-sim {pes_sim.__version__}\n"
+    assert "nothing this program prints is valid postage" in " ".join(cli("--help").out.split())

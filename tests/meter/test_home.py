@@ -1,0 +1,514 @@
+"""A meter's directory: one process at a time, and what is missing, foreign or broken in it is an error, not a loss."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pes_sim.clock import HOUR, SystemClock, VirtualClock
+from pes_sim.errors import (
+    BadCertificate,
+    DirectoryInUse,
+    FieldError,
+    IntegrityError,
+    LayoutError,
+    NotForThisDevice,
+    PesError,
+    StaleMessage,
+    StorageFailed,
+    UsageError,
+)
+from pes_sim.meter import home
+from pes_sim.meter.home import MeterConfig, check_new, open_home, read_config
+from pes_sim.meter.store import DepartmentTotal
+from pes_sim.psd.device import Psd
+from pes_sim.virtual import DEFAULT_START, VirtualMeter, create
+from tests.meter.bench import SMALL_BANK
+from tests.meter.made import CUSTOMER, FUNDS, SERIAL, copy_of_a_meter
+
+ROOT = Path(__file__).parents[2]
+NOBODY = 65534
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return copy_of_a_meter(tmp_path / "m1")
+
+
+def files(directory: Path) -> dict[str, bytes]:
+    """Every file below a directory, but for the lock's note of its holder and SQLite's own helpers."""
+    paths = [path for path in directory.rglob("*") if path.is_file()]
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in paths
+        if path.name != "lock" and not path.name.endswith(("-wal", "-shm"))
+    }
+
+
+def refused(directory: Path, kind: type[PesError]) -> PesError:
+    """Opening is refused, in a line or two, and changes nothing."""
+    before = files(directory)
+    with pytest.raises(kind) as refusal:
+        VirtualMeter(directory)
+    assert files(directory) == before
+    assert "\n" not in refusal.value.message
+    return refusal.value
+
+
+# --- opening ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_meter_is_opened_as_it_was_left(directory: Path) -> None:
+    with VirtualMeter(directory) as meter:
+        meter.print_piece(department="100")
+        registers = meter.registers()
+        meter.advance(HOUR)
+    with VirtualMeter(directory) as again:
+        assert again.registers() == registers
+        assert again.clock.now() == DEFAULT_START + HOUR
+        assert again.status().seconds_to_lockout == 71 * 3600
+    assert read_config(directory).psd_serial == SERIAL
+    assert read_config(directory).customer == CUSTOMER
+
+
+def test_all_its_parts_are_those_that_the_module_names(directory: Path) -> None:
+    assert {path.name for path in directory.iterdir()} <= set(home.PARTS)
+
+
+def test_the_keys_are_for_the_owner_alone(directory: Path) -> None:
+    assert (directory / "psd").stat().st_mode & 0o077 == 0
+    assert (directory / "psd" / "master.key").stat().st_mode & 0o077 == 0
+
+
+def test_where_there_is_no_meter_the_error_says_how_to_make_one(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path, tmp_path / "none", tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UsageError) as refusal:
+            VirtualMeter(place)
+        assert refusal.value.message == f"there is no meter in {place}"
+        assert refusal.value.hint == f"Make one: pes-sim meter new {place}"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+
+
+def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be read: File name too long"):
+        VirtualMeter(tmp_path / ("m" * 300))
+
+
+# --- one process at a time -------------------------------------------------------------------------------------------
+
+HOLDER = """
+import sys
+from pathlib import Path
+from pes_sim.virtual import VirtualMeter
+with VirtualMeter(Path(sys.argv[1])):
+    print("holding", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def holder(directory: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has the meter open."""
+    command = [sys.executable, "-c", HOLDER, str(directory)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "holding\n"
+        yield process
+
+
+def test_a_second_process_is_told_who_has_the_meter(directory: Path) -> None:
+    with holder(directory) as process:
+        problem = refused(directory, DirectoryInUse)
+        assert f"{directory / 'psd'} is in use by process {process.pid} (" in problem.message
+        assert problem.hint != ""
+        process.communicate("")
+        assert process.returncode == 0
+    VirtualMeter(directory).close()
+
+
+def test_a_process_that_was_killed_holds_nothing(directory: Path) -> None:
+    with holder(directory) as process:
+        process.kill()
+    VirtualMeter(directory).close()
+
+
+def test_this_process_is_no_exception(directory: Path) -> None:
+    with VirtualMeter(directory):
+        assert str(os.getpid()) in refused(directory, DirectoryInUse).message
+
+
+def test_what_stands_in_the_lock_does_not_matter(directory: Path) -> None:
+    (directory / "psd" / "lock").write_bytes(b"\xff\x00process 1\n" * 1000)
+    VirtualMeter(directory).close()
+    (directory / "psd" / "lock").unlink()
+    VirtualMeter(directory).close()
+
+
+# --- missing and broken parts ----------------------------------------------------------------------------------------
+
+
+def write(name: str, content: bytes) -> Callable[[Path], None]:
+    def damage(directory: Path) -> None:
+        (directory / name).write_bytes(content)
+
+    return damage
+
+
+def remove(*names: str) -> Callable[[Path], None]:
+    def damage(directory: Path) -> None:
+        for name in names:
+            path = directory / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    return damage
+
+
+def change(name: str, **fields: Any) -> Callable[[Path], None]:
+    """Changes fields of a JSON file; None takes one away."""
+
+    def damage(directory: Path) -> None:
+        document = json.loads((directory / name).read_bytes()) | fields
+        (directory / name).write_text(json.dumps({key: v for key, v in document.items() if v is not None}))
+
+    return damage
+
+
+def lock_is_a_directory(directory: Path) -> None:
+    (directory / "psd" / "lock").unlink()
+    (directory / "psd" / "lock").mkdir()
+
+
+DAMAGED: dict[str, tuple[Callable[[Path], None], type[PesError], str]] = {
+    "no meter.json": (remove("meter.json"), UsageError, "there is no meter in"),
+    "an empty meter.json": (write("meter.json", b""), UsageError, "meter.json is not JSON"),
+    "half a meter.json": (write("meter.json", b'{"format": 1, "psd_se'), UsageError, "meter.json is not JSON"),
+    "a meter.json in latin-1": (write("meter.json", b'{"customer": "\xe9"}'), UsageError, "meter.json is not JSON"),
+    "a deep meter.json": (write("meter.json", b"[" * 100_000), UsageError, "meter.json is not JSON"),
+    "a list for a meter.json": (write("meter.json", b"[1]"), UsageError, "meter.json is not a JSON object"),
+    "an empty object": (write("meter.json", b"{}"), UsageError, "has another format than 1"),
+    "a later format": (change("meter.json", format=2), UsageError, "has another format than 1"),
+    "no serial number": (change("meter.json", psd_serial=None), UsageError, "psd_serial is not what it must be"),
+    "a serial number in text": (change("meter.json", psd_serial="1"), UsageError, "psd_serial is not what"),
+    "a layout that is a number": (change("meter.json", layout=5), UsageError, "layout is not what"),
+    "an offset that is true": (change("meter.json", utc_offset_minutes=True), UsageError, "utc_offset_minutes"),
+    "a third kind of clock": (change("meter.json", clock="sundial"), UsageError, "clock is not what it must be"),
+    "a field too many": (change("meter.json", colour="red"), UsageError, "colour is not what it must be"),
+    "a layout that is unknown": (change("meter.json", layout="imi"), LayoutError, "there is no layout 'imi'"),
+    "no clock.json": (remove("clock.json"), UsageError, "clock.json cannot be read: No such file"),
+    "an empty clock.json": (write("clock.json", b""), UsageError, "clock.json is not JSON"),
+    "a clock without now": (write("clock.json", b"{}"), UsageError, "clock.json tells no time"),
+    "a clock in text": (write("clock.json", b'{"now": "noon"}'), UsageError, "clock.json tells no time"),
+    "a clock with a fraction": (write("clock.json", b'{"now": 1.5}'), UsageError, "clock.json tells no time"),
+    "a clock before 1970": (write("clock.json", b'{"now": -1}'), UsageError, "clock.json tells no time"),
+    "a clock behind all dates": (write("clock.json", b'{"now": %d}' % 10**20), UsageError, "clock.json tells no time"),
+    "no master key": (remove("psd/master.key"), IntegrityError, "master.key is missing"),
+    "half a master key": (write("psd/master.key", bytes(16)), IntegrityError, "master key has 16 bytes, not 32"),
+    "another master key": (write("psd/master.key", bytes(32)), IntegrityError, "another meter's master key"),
+    "no log": (remove("psd/log-0000000000000001.seg"), IntegrityError, "holds no log"),
+    "no log and no key": (remove("psd/log-0000000000000001.seg", "psd/master.key"), IntegrityError, "holds no log"),
+    "no psd": (remove("psd"), IntegrityError, "psd cannot be read: No such file"),
+    "a lock that is a directory": (lock_is_a_directory, StorageFailed, "lock: Is a directory"),
+    "a broken list of departments": (
+        lambda directory: (
+            remove("meter.sqlite")(directory),
+            write("departments.json", b"[]")(directory),
+        )[0],
+        UsageError,
+        "departments.json is not a JSON object",
+    ),
+    "a broken database": (write("meter.sqlite", b"x" * 4096), StorageFailed, "meter.sqlite cannot be used"),
+    "a broken provider": (write("provider/provider.sqlite", b"x" * 4096), StorageFailed, "provider.sqlite"),
+    "no certificate of the CA": (remove("provider/ca.pem"), BadCertificate, "ca.pem or its key cannot be read"),
+    "no key of the provider": (
+        remove("provider/provider-key-NOT-FOR-PRODUCTION.pem"),
+        BadCertificate,
+        "provider.pem or its key cannot be read",
+    ),
+    "a broken certificate": (write("provider/provider.pem", b"-----"), BadCertificate, "provider.pem or its key"),
+}
+
+
+@pytest.mark.parametrize(("damage", "kind", "says"), DAMAGED.values(), ids=DAMAGED)
+def test_a_part_that_is_missing_or_broken_is_named_and_the_rest_is_left_alone(
+    directory: Path, damage: Callable[[Path], None], kind: type[PesError], says: str
+) -> None:
+    intact = directory.with_name("intact")
+    shutil.copytree(directory, intact)
+    damage(directory)
+    problem = refused(directory, kind)
+    assert says in problem.message
+    # With what was damaged put back, everything is there again.
+    shutil.rmtree(directory)
+    intact.rename(directory)
+    with VirtualMeter(directory) as meter:
+        assert meter.registers().descending_mills == FUNDS
+
+
+def test_without_its_sqlite_file_a_meter_is_whole_again(directory: Path) -> None:
+    with VirtualMeter(directory) as meter:
+        meter.print_piece(department="100")
+    remove("meter.sqlite")(directory)
+    with VirtualMeter(directory) as again:
+        assert again.departments() == [
+            DepartmentTotal("100", "Sales", 1, 740),
+            DepartmentTotal("200", "Billing", 0, 0),
+        ]
+        again.print_piece(department="200")
+
+
+def test_without_the_providers_database_the_meter_prints_and_its_refill_says_what_is_wrong(directory: Path) -> None:
+    remove("provider/provider.sqlite")(directory)
+    with VirtualMeter(directory) as meter:
+        meter.print_piece(department="100")
+        with pytest.raises(NotForThisDevice, match=f"PSD {SERIAL} is not registered with this provider"):
+            meter.refill(1_000)
+
+
+# --- a log of several segments ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def long_log(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A meter whose log has ten small segments, the newer ones full of pieces."""
+    monkeypatch.setattr(home, "Psd", partial(Psd, bank=SMALL_BANK))
+    shutil.rmtree(directory)
+    create(directory, customer=CUSTOMER)
+    with VirtualMeter(directory) as meter:
+        meter.refill(10 * FUNDS)
+        while len(segments(directory)) < 10:
+            meter.print_piece(department="100")
+    return directory
+
+
+def segments(directory: Path) -> list[Path]:
+    return sorted((directory / "psd").glob("*.seg"))
+
+
+def test_a_newest_segment_that_was_deleted_stops_the_printing(long_log: Path) -> None:
+    segments(long_log)[-1].unlink()
+    with VirtualMeter(long_log) as meter:
+        with pytest.raises(IntegrityError, match=r"the meter's database holds \d+ pieces"):
+            meter.print_piece(department="100")
+        assert meter.registers().balanced()
+
+
+def test_and_a_check_in_finds_it_out_where_one_was_in_that_segment(long_log: Path) -> None:
+    before = segments(long_log)
+    with VirtualMeter(long_log) as meter:
+        while segments(long_log) == before:
+            meter.print_piece(department="100")
+        meter.check_in()
+    for newer in set(segments(long_log)) - set(before):
+        newer.unlink()
+    remove("meter.sqlite")(long_log)  # so that nothing but the provider can tell
+    with VirtualMeter(long_log) as meter, pytest.raises(StaleMessage, match="comes after"):
+        meter.check_in()
+
+
+def test_a_segment_missing_among_the_newest_stops_the_device(long_log: Path) -> None:
+    segments(long_log)[-2].unlink()
+    with VirtualMeter(long_log) as meter:
+        assert meter.status().state == "ERROR"
+        with pytest.raises(IntegrityError):
+            meter.print_piece(department="100")
+
+
+def test_an_old_segment_that_was_deleted_is_missed_when_the_database_is_too(long_log: Path) -> None:
+    segments(long_log)[-4].unlink()
+    with VirtualMeter(long_log) as meter:
+        meter.print_piece(department="100")  # its pieces are in the database
+    remove("meter.sqlite")(long_log)
+    with VirtualMeter(long_log) as meter, pytest.raises(IntegrityError, match="the PSD's registers say"):
+        meter.print_piece(department="100")
+
+
+# --- places without permission ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory that others may enter, unlike pytest's own."""
+    path = Path(tempfile.mkdtemp(prefix="pes-sim-test-"))
+    path.chmod(0o755)
+    VirtualMeter().close()  # whatever is imported late is imported now: a nobody may not read our libraries either
+    yield path
+    shutil.rmtree(path)
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """With the rights of no one, where the tests run as root; else as whoever runs them."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+def test_a_meter_that_one_may_not_read_is_named(place: Path) -> None:
+    directory = copy_of_a_meter(place / "m1")
+    directory.chmod(0)
+    with as_nobody(), pytest.raises(UsageError, match=r"m1/meter\.json cannot be read: Permission denied"):
+        VirtualMeter(directory)
+    directory.chmod(0o755)
+    (directory / "psd").chmod(0)
+    with as_nobody(), pytest.raises(IntegrityError, match=r"m1/psd cannot be read: Permission denied"):
+        VirtualMeter(directory)
+    (directory / "psd").chmod(0o555)
+    (directory / "psd" / "lock").chmod(0o444)
+    with as_nobody(), pytest.raises(StorageFailed, match=r"cannot lock .*m1/psd/lock: Permission denied"):
+        VirtualMeter(directory)
+    (directory / "psd").chmod(0o755)
+
+
+def test_a_place_that_one_may_not_write_to_is_named(place: Path) -> None:
+    place.chmod(0o555)
+    with as_nobody(), pytest.raises(UsageError, match="m2 cannot be made: Permission denied"):
+        create(place / "m2")
+    assert list(place.iterdir()) == []
+    place.chmod(0o755)
+
+
+# --- making one ------------------------------------------------------------------------------------------------------
+
+CONFIG = MeterConfig(psd_serial=SERIAL, licensing_zip="20260", customer=CUSTOMER)
+IMPOSSIBLE: dict[str, tuple[dict[str, Any], type[PesError], str]] = {
+    "a ZIP of four digits": ({"licensing_zip": "2026"}, UsageError, "licensing ZIP '2026' must be 5 digits"),
+    "a ZIP of letters": ({"licensing_zip": "2026O"}, UsageError, "must be 5 digits"),
+    "a ZIP of other digits": ({"licensing_zip": "٢٠٢٦٠"}, UsageError, "must be 5 digits"),
+    "a serial beyond 4 bytes": ({"psd_serial": 1 << 32}, FieldError, "psd_serial"),
+    "a negative serial": ({"psd_serial": -1}, FieldError, "psd_serial"),
+    "no customer": ({"customer": ""}, UsageError, "'' is no name"),
+    "a customer of 65": ({"customer": "x" * 65}, FieldError, "customer must be text of length up to 64"),
+    "a customer with a bell": ({"customer": "bell\a"}, UsageError, "is no name"),
+    "a customer that is no text": ({"customer": "\udcff"}, UsageError, "is no name"),
+    "an offset of 15 hours": ({"utc_offset_minutes": 900}, FieldError, "utc_offset_minutes"),
+    "no such layout": ({"layout": "imi_max"}, LayoutError, "there is no layout 'imi_max'"),
+    "a layout for reading": ({"layout": "ibi"}, LayoutError, "layout ibi is read-only"),
+    "a layout file that is missing": ({"layout": "/none.toml"}, LayoutError, "/none.toml: cannot be read"),
+    "a department of 17": ({"departments": {"x" * 17: "X"}}, FieldError, "department must be text"),
+    "a department of too many bytes": ({"departments": {"é" * 17: "X"}}, FieldError, "department must be text"),
+    "a department of mailboxes": ({"departments": {"\U0001f4ee" * 9: "X"}}, FieldError, "reference must be bytes"),
+    "a department without a code": ({"departments": {"": "X"}}, UsageError, "'' is no name"),
+    "a department without a name": ({"departments": {"1": ""}}, UsageError, "'' is no name"),
+    "a name of 65": ({"departments": {"1": "x" * 65}}, FieldError, "department_name"),
+    "a clock before 1970-01-02": ({"start": 0}, UsageError, "the virtual clock cannot begin there"),
+    "a clock in the year 9999": ({"start": 253_370_764_800_000_000}, UsageError, "the virtual clock cannot begin"),
+    "a negative deposit": ({"deposit_mills": -1}, PesError, "-1 mills is outside"),
+    "a deposit with a fraction": ({"deposit_mills": 1.5}, PesError, "money must be an int of mills"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "kind", "says"), IMPOSSIBLE.values(), ids=IMPOSSIBLE)
+def test_what_a_meter_cannot_be_made_of_is_refused_before_anything_is_made(
+    tmp_path: Path, arguments: dict[str, Any], kind: type[PesError], says: str
+) -> None:
+    with pytest.raises(kind, match=says):
+        create(tmp_path / "m1", **arguments)
+    assert list(tmp_path.iterdir()) == []
+    create(tmp_path / "m1")  # the mistake is corrected, and the same place serves
+
+
+def test_a_meter_is_not_made_over_another(directory: Path) -> None:
+    before = files(directory)
+    with pytest.raises(UsageError, match="there is a meter in .*m1 already"):
+        create(directory)
+    assert files(directory) == before
+
+
+def test_a_meter_may_move_in_with_other_files(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    create(tmp_path)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    VirtualMeter(tmp_path).close()
+
+
+STAGES = [
+    "pes_sim.provider.centre.Pki",
+    "pes_sim.provider.centre.open_engine",
+    "pes_sim.virtual.create_home",
+    "pes_sim.meter.home.write_atomically",
+    "pes_sim.meter.home.Psd.execute",
+    "pes_sim.provider.centre.DataCentre.authorize",
+    "pes_sim.provider.centre.DataCentre.check_in",
+    "pes_sim.meter.home.MeterStore",
+    "pes_sim.provider.centre.DataCentre.deposit",
+    "pes_sim.virtual.pem",
+    "pes_sim.virtual.finish_home",
+]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_meter_that_was_cut_off_while_it_was_made_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    class Cut(BaseException):
+        pass
+
+    def cut(*_: object, **__: object) -> None:
+        raise Cut
+
+    with monkeypatch.context() as power:
+        power.setattr(stage, cut)
+        with pytest.raises(Cut):
+            create(tmp_path / "m1", start=None)
+    with pytest.raises(UsageError, match="there is no meter in"):
+        VirtualMeter(tmp_path / "m1")
+    with pytest.raises(UsageError, match="holds a meter that was not finished") as refusal:
+        create(tmp_path / "m1")
+    assert refusal.value.hint == "Remove the directory"
+
+
+def test_the_check_is_the_same_for_whoever_asks_first(tmp_path: Path) -> None:
+    check_new(tmp_path, CONFIG, {"100": "Sales"}, None)
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- its clock -------------------------------------------------------------------------------------------------------
+
+
+def test_a_meter_on_the_real_clock_tells_the_real_time(tmp_path: Path) -> None:
+    create(tmp_path / "m1", start=None)
+    assert not (tmp_path / "m1" / "clock.json").exists()
+    before = SystemClock().now()
+    opened = open_home(tmp_path / "m1")
+    assert isinstance(opened.clock, SystemClock)
+    opened.close()
+    with VirtualMeter(tmp_path / "m1") as meter:
+        assert before <= meter.status().device_time <= SystemClock().now()
+        with pytest.raises(UsageError, match="runs on the real clock"):
+            meter.advance(HOUR)
+
+
+def test_a_virtual_clock_stands_where_it_was_left_also_after_a_kill(directory: Path) -> None:
+    opened = open_home(directory)
+    assert isinstance(opened.clock, VirtualClock)
+    opened.clock.advance(5)
+    with pytest.raises(UsageError, match="never goes back"):
+        opened.clock.advance(-1)
+    opened.close()  # nothing was closed but the lock: the clock was on the disk before
+    assert json.loads((directory / "clock.json").read_bytes()) == {"now": DEFAULT_START + 5}
+
+
+def test_setting_the_clock_file_back_gains_nothing(directory: Path) -> None:
+    with VirtualMeter(directory) as meter:
+        meter.advance(73 * HOUR)
+        assert meter.status().state == "LOCKED"
+    (directory / "clock.json").write_text(json.dumps({"now": DEFAULT_START}))
+    with VirtualMeter(directory) as meter:
+        assert meter.status().state == "LOCKED"
+        assert meter.status().today == "2026-01-08"

@@ -1,0 +1,150 @@
+"""The one `Meter` interface: in this process, over a line's frames, and over a pseudo-terminal, all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pes_sim.clock import HOUR, MINUTE
+from pes_sim.entropy import SystemEntropy
+from pes_sim.errors import InsufficientFunds, LockedCheckinOverdue, RefusedByProvider, UnknownDepartment
+from pes_sim.indicium import layout
+from pes_sim.link.client import Client
+from pes_sim.link.ports import MemoryTransport, PtyServer
+from pes_sim.meter.meter import LocalCaller, Meter, MeterStatus, Registers
+from pes_sim.meter.services import BY_NAME
+from pes_sim.meter.store import DepartmentTotal
+from pes_sim.virtual import connect
+from tests.meter.bench import Bench
+from tests.meter.made import CUSTOMER, FUNDS, SERIAL, TODAY
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+@pytest.fixture(params=["in process", "over frames", "over a pseudo-terminal"])
+def meter(bench: Bench, request: pytest.FixtureRequest) -> Iterator[Meter]:
+    with ExitStack() as opened:
+        if request.param == "in process":
+            yield opened.enter_context(Meter(LocalCaller(bench.device, bench.clock, SystemEntropy())))
+        elif request.param == "over frames":
+            line = Client(MemoryTransport(bench.device, bench.clock), BY_NAME, SystemEntropy())
+            yield opened.enter_context(Meter(line))
+        else:
+            server = opened.enter_context(PtyServer(bench.device, bench.clock))
+            yield opened.enter_context(connect(server.path))
+
+
+def test_a_piece_with_nothing_but_its_department_is_a_letter_of_an_ounce_of_today(meter: Meter) -> None:
+    printed = meter.print_piece(department="100")
+    values = layout.builtin("imi_std").unpack(printed.indicium).values
+    assert printed.postage_mills == 740
+    assert printed.rate_table == "2025-07-13.1"
+    assert printed.registers == Registers(740, FUNDS - 740, FUNDS, 1, 0)
+    assert printed.registers == meter.registers()
+    assert [values[name] for name in ("mail_class", "weight", "destination", "mailing_date")] == [
+        "first_class_letter",
+        100,
+        "",
+        TODAY,
+    ]
+
+
+def test_all_that_can_be_said_of_a_piece_arrives(meter: Meter) -> None:
+    printed = meter.print_piece(
+        department="200",
+        mail_class="first_class_postcard",
+        weight=15,
+        destination="00501000101",
+        mailing_date="2026-02-04",
+        amount_mills=611,
+    )
+    values = layout.builtin("imi_std").unpack(printed.indicium).values
+    assert printed.postage_mills == values["postage_mills"] == 611
+    assert [values[name] for name in ("mail_class", "weight", "destination", "mailing_date")] == [
+        "first_class_postcard",
+        15,
+        "00501000101",
+        "2026-02-04",
+    ]
+    assert meter.departments() == [DepartmentTotal("100", "Sales", 0, 0), DepartmentTotal("200", "Billing", 1, 611)]
+
+
+def test_the_same_request_id_is_the_same_piece_and_none_is_a_new_one(meter: Meter) -> None:
+    first = meter.print_piece(department="100", request_id=b"\x01" * 16)
+    assert meter.print_piece(department="100", request_id=b"\x01" * 16) == first
+    assert meter.print_piece(department="100").indicium != meter.print_piece(department="100").indicium
+    assert meter.registers().piece_count == 3
+
+
+def test_a_quote_is_for_today_unless_told_otherwise(meter: Meter) -> None:
+    assert meter.quote("first_class_letter", 101) == 1_030
+    assert meter.quote("first_class_letter", 101, "2026-02-04") == 1_030
+
+
+def test_a_refusal_arrives_as_what_it_is_with_its_facts(meter: Meter) -> None:
+    with pytest.raises(InsufficientFunds) as refusal:
+        meter.print_piece(department="100", amount_mills=FUNDS + 1)
+    assert refusal.value.message == "$100.001 asked, $100.00 available, $0.001 missing"
+    assert refusal.value.detail == {"missing_mills": 1, "available_mills": FUNDS, "asked_mills": FUNDS + 1}
+    with pytest.raises(UnknownDepartment, match="there is no department '999'"):
+        meter.print_piece(department="999")
+
+
+def test_the_log_is_read_to_its_end_and_from_any_record_on(meter: Meter) -> None:
+    printed = [meter.print_piece(department="100") for _ in range(14)]
+    assert [entry["indicium"] for entry in meter.log()] == [piece.indicium for piece in printed]
+    assert [entry["record"] for entry in meter.log(printed[9].record)] == [piece.record for piece in printed[9:]]
+    assert list(meter.log(printed[-1].record + 1)) == []
+
+
+def test_a_refill_gives_the_registers_after_it(meter: Meter) -> None:
+    assert meter.refill(2_500) == Registers(0, FUNDS + 2_500, FUNDS + 2_500, 0, 0) == meter.registers()
+
+
+def test_a_refused_refill_raises_with_the_providers_reason(meter: Meter) -> None:
+    with pytest.raises(RefusedByProvider, match=f"the provider refuses the refill: account {CUSTOMER} holds"):
+        meter.refill(10_000_000)
+    assert meter.registers().control_sum_mills == FUNDS
+    assert meter.status().refill_pending_mills == 0
+
+
+def test_a_check_in_restarts_the_hours(meter: Meter, bench: Bench) -> None:
+    bench.clock.advance(71 * HOUR + 30 * MINUTE)
+    assert meter.status().hours_to_lockout == 0.5
+    bench.clock.advance(30 * MINUTE)
+    assert meter.status().state == "LOCKED"
+    assert meter.status().lock_reasons == ["check-in overdue"]
+    with pytest.raises(LockedCheckinOverdue) as refusal:
+        meter.print_piece(department="100")
+    assert refusal.value.detail == {"seconds_overdue": 0, "cleared_by": "checkin"}
+    status = meter.check_in()
+    assert (status.state, status.hours_to_lockout, status.lock_reasons) == ("OPERATIONAL", 72.0, [])
+
+
+def test_who_it_is_and_what_a_verifier_needs(meter: Meter, bench: Bench) -> None:
+    info = meter.info()
+    assert (info["psd_serial"], info["provider_id"], info["licensing_zip"]) == (SERIAL, "99", "20260")
+    assert info["notice"].startswith("SPECIMEN ONLY, NOT VALID POSTAGE")
+    assert meter.certificates()["trust_anchor"] == bench.centre.trust_anchor
+
+
+@pytest.mark.parametrize(
+    ("seconds", "hours"), [(72 * 3600, 72.0), (5_400, 1.5), (36, 0.01), (0, 0.0), (-60, -0.02), (-3_600, -1.0)]
+)
+def test_hours_to_lockout_are_told_to_a_hundredth_and_negative_when_overdue(seconds: int, hours: float) -> None:
+    status = MeterStatus("OPERATIONAL", [], seconds, 0, TODAY, 0, 1, 0)
+    assert status.hours_to_lockout == hours
+
+
+def test_registers_balance_to_the_mill() -> None:
+    registers = Registers(740, 260, 1_000, 1, 0)
+    assert registers.balanced()
+    for name in ("ascending_mills", "descending_mills", "control_sum_mills"):
+        assert not replace(registers, **{name: getattr(registers, name) + 1}).balanced()

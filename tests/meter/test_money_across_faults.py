@@ -1,0 +1,247 @@
+"""One meter, everything that can go wrong, in any order: after each step every book agrees with every other.
+
+The reference beside it is a handful of integers and a dictionary.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from datetime import date
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from pes_sim.clock import HOUR, MINUTE
+from pes_sim.errors import (
+    InsufficientFunds,
+    LockedCheckinOverdue,
+    RefillPending,
+    RefusedByProvider,
+    RequestIdReused,
+    StorageFull,
+)
+from pes_sim.indicium import layout
+from pes_sim.meter.rates import built_in
+from pes_sim.meter.store import StoredPiece
+from tests.meter.bench import SMALL_BANK, Bench, Interrupted
+from tests.meter.made import CUSTOMER, DEPARTMENTS, DEPOSIT
+
+IMI = layout.builtin("imi_std")
+RATES = built_in().on(date(2026, 1, 5))
+CUTS = st.sampled_from(["", "there", "back"])
+
+
+class MoneyAcrossFaults(RuleBasedStateMachine):
+    """A meter with a short memory and little money, and what it ought to say."""
+
+    @initialize()
+    def manufacture(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="pes-sim-test-"))
+        self.bench = Bench(self.folder, bank=SMALL_BANK, funds=3_000)
+        self.deposited = DEPOSIT
+        self.on_deposit = DEPOSIT - 3_000
+        self.ascending = 0
+        self.descending = 3_000
+        self.used = dict.fromkeys(DEPARTMENTS, 0)
+        self.printed: list[tuple[bytes, dict[str, object], bytes]] = []
+        self.nothing_pending()
+        self.last_receipt = self.bench.clock.now()
+        self.disk_is_full = False
+        self.unstored = 0  # pieces that were paid meanwhile
+
+    def teardown(self) -> None:
+        if hasattr(self, "folder"):
+            self.bench.store.close()
+            self.bench.centre.close()
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def nothing_pending(self) -> None:
+        self.pending = 0  # the amount of the refill under way
+        self.decided = False  # whether the provider has answered it, granting or refusing
+        self.granted = False
+        self.overtaken = False  # whether a check-in arrived before it
+
+    @property
+    def locked(self) -> bool:
+        return self.bench.clock.now() >= self.last_receipt + 72 * HOUR
+
+    # Printing
+
+    @rule(
+        department=st.sampled_from(sorted(DEPARTMENTS)),
+        weight=st.sampled_from([1, 100, 101, 350]),
+        extra=st.sampled_from([0, 0, 0, 1, 999, 90_000]),
+    )
+    def prints(self, department: str, weight: int, extra: int) -> None:
+        today = self.bench.meter.status().today
+        postage = RATES.postage("first_class_letter", weight) + extra
+        request_id = self.bench.entropy(16)
+        asked: dict[str, object] = {
+            "department": department,
+            "weight": weight,
+            "mailing_date": today,
+            "declared_mills": postage if extra else 0,
+        }
+        if self.locked:
+            with pytest.raises(LockedCheckinOverdue):
+                self.bench.print(request_id, **asked)
+        elif postage > self.descending:
+            with pytest.raises(InsufficientFunds) as refusal:
+                self.bench.print(request_id, **asked)
+            assert refusal.value.detail["missing_mills"] == postage - self.descending
+        else:
+            answer = self.bench.print(request_id, **asked)
+            self.ascending += postage
+            self.descending -= postage
+            self.used[department] += postage
+            self.unstored += self.disk_is_full
+            self.printed.append((request_id, asked, answer["indicium"]))
+            values = IMI.unpack(answer["indicium"]).values
+            assert values["postage_mills"] == postage
+            assert values["ascending_mills"] == self.ascending
+            assert values["descending_mills"] == self.descending
+
+    @precondition(lambda self: self.printed)
+    @rule(which=st.integers(0, 1 << 30), twist=st.booleans())
+    def asks_again(self, which: int, twist: bool) -> None:
+        request_id, asked, indicium = self.printed[which % len(self.printed)]
+        if twist:
+            with pytest.raises(RequestIdReused):
+                self.bench.print(request_id, **asked | {"destination": "60601"})
+        else:
+            assert self.bench.print(request_id, **asked)["indicium"] == indicium
+
+    @rule()
+    def prints_until_the_psd_has_forgotten(self) -> None:
+        for _ in range(25):
+            if not self.locked and self.descending >= 740:
+                self.prints("100", 100, 0)
+
+    # Refills
+
+    @rule(amount=st.sampled_from([740, 5_000, 20_000, 900_000]), cut=CUTS)
+    def refills(self, amount: int, cut: str) -> None:
+        if self.pending and amount != self.pending and not self.locked:
+            with pytest.raises(RefillPending):
+                self.bench.meter.refill(amount)
+            return
+        if self.locked:
+            with pytest.raises(LockedCheckinOverdue):
+                self.bench.meter.refill(amount)
+            return
+        self.pending = amount
+        if cut != "there" and not self.decided:
+            # Once: the same request has the same answer for ever.
+            self.decided = True
+            self.granted = not self.overtaken and amount <= self.on_deposit
+            self.on_deposit -= amount if self.granted else 0
+        self.bench.wire.cut = cut
+        if cut:
+            with pytest.raises(Interrupted):
+                self.bench.meter.refill(amount)
+        elif self.granted:
+            self.bench.meter.refill(amount)
+            self.descending += amount
+            self.nothing_pending()
+        else:
+            with pytest.raises(RefusedByProvider):
+                self.bench.meter.refill(amount)
+            self.nothing_pending()
+        self.bench.wire.cut = ""
+
+    @rule(amount=st.sampled_from([1, 10_000]))
+    def deposits(self, amount: int) -> None:
+        self.bench.centre.deposit(CUSTOMER, amount)
+        self.on_deposit += amount
+        self.deposited += amount
+
+    # Check-in and time
+
+    @rule(cut=CUTS)
+    def checks_in(self, cut: str) -> None:
+        if self.unstored:
+            with pytest.raises(StorageFull):
+                self.bench.meter.check_in()
+            return
+        self.bench.wire.cut = cut
+        if cut:
+            with pytest.raises(Interrupted):
+                self.bench.meter.check_in()
+        else:
+            self.bench.meter.check_in()
+            self.last_receipt = self.bench.clock.now()
+        self.bench.wire.cut = ""
+        self.overtaken |= bool(self.pending) and cut != "there"
+
+    @rule(minutes=st.sampled_from([1, 60, 24 * 60, 72 * 60, 72 * 60 + 1]))
+    def time_passes(self, minutes: int) -> None:
+        self.bench.clock.advance(minutes * MINUTE)
+
+    # Faults
+
+    @rule()
+    def the_power_is_cut(self) -> None:
+        self.bench.power_on()
+        self.disk_is_full = False
+        self.unstored = 0
+
+    @rule()
+    def the_database_is_lost(self) -> None:
+        self.bench.lose_database()
+        self.the_power_is_cut()
+        for code, name in DEPARTMENTS.items():
+            self.bench.store.add_department(code, name)
+
+    @rule()
+    def the_provider_is_restarted(self) -> None:
+        self.bench.centre.close()
+        self.bench.centre = self.bench.wire.centre = self.bench.open_centre()
+
+    @rule()
+    def the_disk_is_full_until_the_next_power_cut_or_clean_up(self) -> None:
+        def full(*pieces: StoredPiece) -> None:
+            raise StorageFull("no room")
+
+        self.bench.store.add = full  # type: ignore[method-assign]
+        self.disk_is_full = True
+
+    @precondition(lambda self: self.disk_is_full)
+    @rule()
+    def there_is_room_again(self) -> None:
+        del self.bench.store.add
+        self.disk_is_full = False
+        self.unstored = 0
+
+    # What holds at all times
+
+    @invariant()
+    def every_book_agrees(self) -> None:
+        if not hasattr(self, "folder"):
+            return
+        registers = self.bench.registers()
+        assert (registers.ascending_mills, registers.descending_mills) == (self.ascending, self.descending)
+        assert registers.control_sum_mills == self.ascending + self.descending
+        assert registers.piece_count == len(self.printed)
+        under_way = self.pending if self.granted else 0
+        assert self.bench.centre.balance(CUSTOMER) == self.on_deposit
+        assert self.on_deposit + under_way + registers.control_sum_mills == self.deposited
+        if self.unstored:
+            with pytest.raises(StorageFull):
+                self.bench.meter.departments()
+        else:
+            assert {d.code: d.postage_mills for d in self.bench.meter.departments()} == self.used
+            assert self.bench.store.totals() == (len(self.printed), self.ascending)
+
+
+TestMoneyAcrossFaults = MoneyAcrossFaults.TestCase
+TestMoneyAcrossFaults.settings = settings(
+    max_examples=12,
+    stateful_step_count=40,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)

@@ -1,0 +1,53 @@
+"""The meter's table of services: what it offers, what it passes on, and what it keeps from the outside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pes_sim.errors import FieldError, UnknownService
+from pes_sim.meter.services import BY_NAME, OWN, PASSED_THROUGH, SERVICES
+from pes_sim.psd.services import BY_NAME as PSD_SERVICES
+from tests.meter.bench import Bench
+
+
+def test_postage_leaves_a_meter_on_a_departments_account_only(tmp_path: Path) -> None:
+    # Passed on, `dispense` would print without a department, and at any postage.
+    assert "dispense" not in BY_NAME
+    bench = Bench(tmp_path)
+    with pytest.raises(UnknownService, match="a meter has no service 'dispense'"):
+        bench.ask("dispense", postage_mills=1)
+    assert bench.registers().piece_count == 0
+
+
+@pytest.mark.parametrize("name", ["initialize", "authorize", "dispense", "", "no_such"])
+def test_manufacture_is_not_for_whoever_sits_at_the_port(name: str) -> None:
+    assert name not in BY_NAME
+
+
+def test_codes_and_names_are_used_once() -> None:
+    assert len({service.code for service in SERVICES}) == len({service.name for service in SERVICES}) == len(SERVICES)
+
+
+def test_what_is_passed_on_is_the_psds_own_service_unchanged() -> None:
+    assert [BY_NAME[name] for name in PASSED_THROUGH] == [PSD_SERVICES[name] for name in PASSED_THROUGH]
+
+
+def test_every_own_service_refuses_a_request_of_another_shape_and_changes_nothing(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    before = bench.log_sequence()
+    for service in OWN:
+        with pytest.raises(FieldError, match="unknown field mills"):
+            bench.ask(service.name, mills=1, **{field.name: EMPTY[field.form] for field in service.request})
+        for field in service.request:
+            rest = {other.name: EMPTY[other.form] for other in service.request if other is not field}
+            with pytest.raises(FieldError, match=f"field {field.name} is missing"):
+                bench.ask(service.name, **rest)
+            with pytest.raises(FieldError, match=f"field {field.name} must be {field.form}"):
+                bench.ask(service.name, **rest | {field.name: None})
+    assert bench.log_sequence() == before
+
+
+EMPTY: dict[str, Any] = {"uint": 0, "text": ""}

@@ -1,0 +1,258 @@
+"""A whole virtual meter: in one line, on a port, and the same again from a seed."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pes_sim.clock import HOUR, MINUTE, VirtualClock
+from pes_sim.errors import LinkError, LockedCheckinOverdue, UsageError
+from pes_sim.indicium import layout
+from pes_sim.indicium.api import verify
+from pes_sim.indicium.verify import Verdict
+from pes_sim.meter.meter import Meter
+from pes_sim.meter.store import DepartmentTotal
+from pes_sim.provider.centre import DataCentre
+from pes_sim.psd import messages
+from pes_sim.virtual import DEFAULT_START, VirtualMeter, connect, create
+from tests.meter.made import copy_of_a_meter
+
+IMI = layout.builtin("imi_std")
+
+
+# --- in one line -----------------------------------------------------------------------------------------------------
+
+
+def test_a_meter_in_one_line_is_checked_in_and_gone_afterwards() -> None:
+    with VirtualMeter() as meter:
+        folder = meter.home.directory
+        assert meter.status().state == "OPERATIONAL"
+        assert meter.registers().control_sum_mills == 0
+        assert meter.departments() == [DepartmentTotal("100", "General", 0, 0)]
+        meter.refill(1_000)
+        assert meter.print_piece(department="100").postage_mills == 740
+        assert meter.centre.balance("TEST CUSTOMER") == 9_999_000
+    assert not folder.parent.exists()
+
+
+def test_a_meter_that_fails_to_open_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def broken(*_: object, **__: object) -> None:
+        raise UsageError("no")
+
+    monkeypatch.setattr("pes_sim.virtual.open_home", broken)
+    with pytest.raises(UsageError, match="no"):
+        VirtualMeter()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_meter_whose_data_centre_fails_to_open_lets_go_of_its_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = copy_of_a_meter(tmp_path / "m1")
+
+    def broken(*_: object, **__: object) -> None:
+        raise UsageError("no")
+
+    with monkeypatch.context() as context:
+        context.setattr("pes_sim.virtual.DataCentre", broken)
+        with pytest.raises(UsageError, match="no"):
+            VirtualMeter(directory)
+    VirtualMeter(directory).close()
+
+
+def test_closing_twice_does_nothing_more() -> None:
+    meter = VirtualMeter()
+    meter.serve_pty()
+    meter.close()
+    meter.close()
+
+
+def test_jumping_72_hours_locks_it_and_a_check_in_clears_it() -> None:
+    with VirtualMeter() as meter:
+        meter.refill(10_000)
+        meter.advance(72 * HOUR + MINUTE)
+        with pytest.raises(LockedCheckinOverdue, match="overdue by 0 h 1 min"):
+            meter.print_piece(department="100")
+        assert meter.check_in().hours_to_lockout == 72.0
+        meter.print_piece(department="100")
+
+
+def test_its_date_is_that_of_its_own_place(tmp_path: Path) -> None:
+    for minutes, today in ((0, "2026-01-05"), (9 * 60, "2026-01-06"), (14 * 60, "2026-01-06"), (-840, "2026-01-05")):
+        create(tmp_path / str(minutes), utc_offset_minutes=minutes)
+        with VirtualMeter(tmp_path / str(minutes)) as meter:
+            meter.refill(1_000)
+            assert meter.status().today == today
+            values = IMI.unpack(meter.print_piece(department="100").indicium).values
+            assert values["mailing_date"] == today
+            assert meter.home.store.printed_by_day() == [(today, 1, 740)]
+
+
+def test_what_it_prints_verifies_against_the_certificates_in_its_directory(tmp_path: Path) -> None:
+    directory = copy_of_a_meter(tmp_path / "m1")
+    with VirtualMeter(directory) as meter:
+        indicium = meter.print_piece(department="100").indicium
+    report = verify(indicium, ca=directory / "ca.pem", psd=directory / "psd.pem")
+    assert report.verdict is Verdict.VALID
+
+
+def test_a_layout_of_ones_own_serves_from_wherever_the_meter_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built_in = Path(layout.__file__).parent / "layouts" / "imi_std.toml"
+    (tmp_path / "mine.toml").write_text(built_in.read_text().replace('name = "imi_std"', 'name = "mine"'))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    create(Path("m1"), layout="mine.toml")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with VirtualMeter(Path("..") / "m1") as meter:
+        assert meter.info()["layout"] == "mine"
+        meter.refill(1_000)
+        assert len(meter.print_piece(department="100").indicium) == IMI.length
+
+
+# --- on a port -------------------------------------------------------------------------------------------------------
+
+
+def test_a_port_is_served_until_the_end_and_only_once(tmp_path: Path) -> None:
+    with VirtualMeter(copy_of_a_meter(tmp_path / "m1")) as meter:
+        path = meter.serve_pty()
+        assert meter.serve_pty() == path
+        with connect(f"serial:{path}") as outside:
+            assert outside.info() == meter.info()
+            printed = outside.print_piece(department="100")
+            assert printed.registers == meter.registers() == outside.registers()
+    with pytest.raises(LinkError, match="there is no port"):
+        connect(path)
+
+
+@pytest.mark.parametrize(
+    ("uri", "says"),
+    [
+        ("/dev/none", "there is no port /dev/none"),
+        ("serial:/dev/none", "there is no port /dev/none"),
+        ("COM1", "'COM1' is not a port"),
+        ("ftp:/dev/none", "'ftp:/dev/none' is not a port"),
+        ("", "'' is not a port"),
+    ],
+)
+def test_a_port_that_is_none_is_said_with_what_to_do(uri: str, says: str) -> None:
+    with pytest.raises(LinkError) as refusal:
+        connect(uri)
+    assert refusal.value.message == says
+    assert refusal.value.hint != ""
+
+
+# --- from a seed -----------------------------------------------------------------------------------------------------
+
+
+def live(directory: Path, seed: str) -> list[bytes]:
+    """One life of a meter, with restarts; its payloads."""
+    create(directory, seed=seed, departments={"100": "Sales", "200": "Billing"})
+    payloads: list[bytes] = []
+    for day in range(3):
+        with VirtualMeter(directory) as meter:
+            meter.refill(20_000)
+            payloads += [meter.print_piece(department=code, weight=100 + day).indicium for code in ("100", "200")]
+            meter.check_in()
+            meter.advance(20 * HOUR)
+            payloads.append(meter.print_piece(department="100").indicium)
+    return payloads
+
+
+def log_of(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (directory / "psd").glob("*.seg")}
+
+
+def test_the_same_seed_is_the_same_meter_byte_for_byte(tmp_path: Path) -> None:
+    first, second = live(tmp_path / "a", "lucky"), live(tmp_path / "b", "lucky")
+    assert first == second
+    assert log_of(tmp_path / "a") == log_of(tmp_path / "b") != {}
+    for name in ("ca.pem", "psd.pem", "meter.json", "clock.json", "psd/master.key", "provider/provider.pem"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    for key in (tmp_path / "a" / "provider").glob("*key*"):
+        assert key.read_bytes() == (tmp_path / "b" / "provider" / key.name).read_bytes()
+
+
+@pytest.mark.parametrize(("one", "other"), [("lucky", "lucky "), ("lucky", ""), ("", "")])
+def test_another_seed_or_none_is_another_meter(tmp_path: Path, one: str, other: str) -> None:
+    create(tmp_path / "a", seed=one)
+    create(tmp_path / "b", seed=other)
+    for name in ("ca.pem", "psd.pem", "psd/master.key"):
+        assert (tmp_path / "a" / name).read_bytes() != (tmp_path / "b" / name).read_bytes()
+
+
+def test_a_seeded_meter_says_that_its_keys_are_reproducible(tmp_path: Path) -> None:
+    create(tmp_path / "a", seed="lucky")
+    create(tmp_path / "b")
+    with VirtualMeter(tmp_path / "a") as seeded, VirtualMeter(tmp_path / "b") as other:
+        assert seeded.info()["notice"].endswith("Keys are reproducible from a seed.")
+        assert "seed" not in other.info()["notice"]
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The nonces of every message that reaches a data centre."""
+    nonces: list[bytes] = []
+
+    def watch(name: str, kind: str) -> None:
+        real: Callable[[DataCentre, bytes], bytes] = getattr(DataCentre, name)
+
+        def watched(centre: DataCentre, message: bytes) -> bytes:
+            nonces.append(messages.peek(message, kind)[1]["nonce"])
+            return real(centre, message)
+
+        monkeypatch.setattr(DataCentre, name, watched)
+
+    watch("refill", "refill_request")
+    watch("check_in", "checkin_report")
+    return nonces
+
+
+@pytest.mark.parametrize("seed", ["lucky", ""])
+def test_no_nonce_and_no_request_id_ever_comes_twice_however_often_a_meter_is_opened(
+    tmp_path: Path, sent: list[bytes], seed: str
+) -> None:
+    create(tmp_path / "m1", seed=seed)
+    for turn in range(6):
+        with VirtualMeter(tmp_path / "m1") as meter:
+            for _ in range(2):
+                meter.refill(1_000)
+                meter.check_in()
+            if turn % 2:
+                meter.print_piece(department="100")
+                meter.print_piece(department="100")
+    assert len(sent) == 1 + 6 * 4
+    assert [nonce for nonce, times in Counter(sent).items() if times > 1] == []
+    with VirtualMeter(tmp_path / "m1") as meter:
+        ids = [entry["request_id"] for entry in meter.log()]
+        assert len(set(ids)) == len(ids) == 6
+
+
+def test_opening_a_seeded_meter_again_at_the_same_record_is_the_same_again(tmp_path: Path) -> None:
+    """Where nothing was committed, nothing has been used up: two copies of a directory go the same way."""
+    create(tmp_path / "a", seed="lucky")
+    with VirtualMeter(tmp_path / "a") as meter:
+        meter.refill(10_000)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    payloads = []
+    for name in ("a", "b"):
+        with VirtualMeter(tmp_path / name) as meter:
+            meter.check_in()
+            payloads.append(meter.print_piece(department="100").indicium)
+    assert payloads[0] == payloads[1]
+    assert log_of(tmp_path / "a") == log_of(tmp_path / "b")
+
+
+def test_a_virtual_meter_is_a_meter_with_a_clock_of_its_own() -> None:
+    with VirtualMeter() as meter:
+        assert isinstance(meter, Meter)
+        assert isinstance(meter.clock, VirtualClock)
+        assert meter.clock.now() == DEFAULT_START

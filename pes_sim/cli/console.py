@@ -23,7 +23,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
         grid.add_column(name, justify="right" if index in right else "left", overflow="fold")
     for row in rows:
         grid.add_row(*(str(cell) for cell in row))
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = 140
     console.print(grid)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import json
 import re
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 
 from pes_sim.clock import SystemClock, iso, parse_duration, parse_iso
 from pes_sim.errors import MoneyError, UsageError
+from pes_sim.meter.job import read_rows
 from pes_sim.money import dollars, parse
 from pes_sim.virtual import DEFAULT_DEPARTMENTS, VirtualMeter, create
 
@@ -169,31 +168,27 @@ def utc_offset(text: str) -> int:
 
 def read_departments(path: Path) -> dict[str, str]:
     """Codes and names from a CSV file with the columns code and name. Raises `UsageError`."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as problem:
-        raise UsageError(f"{path} cannot be read: {problem.strerror}") from None
-    except UnicodeDecodeError as problem:
-        raise UsageError(f"{path} is not UTF-8 text (byte {problem.start})", hint="Save it as CSV, UTF-8") from None
-    rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    rows = read_rows(path)
+    first, header = next(rows, (1, []))
+    columns = [cell.strip().lower() for cell in header]
+    if sorted(columns) != ["code", "name"]:
+        hint = "Its first line is code,name"
+        raise UsageError(f"{path}, line {first}: the columns must be code and name", hint=hint)
     found: dict[str, str] = {}
-    try:
-        if rows.fieldnames is None or sorted(cell.strip().lower() for cell in rows.fieldnames) != ["code", "name"]:
-            raise UsageError(f"{path}, line 1: the columns must be code and name", hint="Its first line is code,name")
-        rows.fieldnames = [cell.strip().lower() for cell in rows.fieldnames]
-        for row in rows:
-            code, name = (row["code"] or "").strip(), (row["name"] or "").strip()
-            where = f"{path}, line {rows.line_num}"
-            if not (code.isascii() and code.isalnum() and len(code) <= 16):
-                raise UsageError(f"{where}: {code[:40]!r} is not a code", hint="Allowed: 1 to 16 letters and digits")
-            if not (0 < len(name) <= 64 and name.isprintable()) or None in row:
-                hint = "Allowed: 1 to 64 characters, in quotation marks where there is a comma in it"
-                raise UsageError(f"{where}: department {code} has no good name", hint=hint)
-            if code in found:
-                raise UsageError(f"{where}: department {code} stands twice", hint="Remove one of them")
-            found[code] = name
-    except csv.Error as problem:
-        raise UsageError(f"{path}, line {rows.line_num}: not CSV: {problem}") from None
+    for line, row in rows:
+        where = f"{path}, line {line}"
+        if len(row) != 2:
+            hint = "Allowed: code and name, in quotation marks where there is a comma in it"
+            raise UsageError(f"{where}: {len(row)} columns found", hint=hint)
+        cells = dict(zip(columns, row, strict=True))
+        code, name = cells["code"].strip(), cells["name"].strip()
+        if not (code.isascii() and code.isalnum() and len(code) <= 16):
+            raise UsageError(f"{where}: {code[:40]!r} is not a code", hint="Allowed: 1 to 16 letters and digits")
+        if not (0 < len(name) <= 64 and name.isprintable()):
+            raise UsageError(f"{where}: department {code} has no good name", hint="Allowed: 1 to 64 characters")
+        if code in found:
+            raise UsageError(f"{where}: department {code} stands twice", hint="Remove one of them")
+        found[code] = name
     if not found:
         raise UsageError(f"{path} names no department", hint="A row each, below the first line")
     return found

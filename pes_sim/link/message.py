@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pes_sim.errors import FieldError, PesError, ProtocolError, Status, from_wire
-from pes_sim.link import body
 from pes_sim.link.frame import Frame, FrameKind
+from pes_sim.psd import cbor
 from pes_sim.psd.fields import BY_NUMBER, Values, to_names, to_numbers
 from pes_sim.psd.lifecycle import State
 from pes_sim.psd.services import Service, row
@@ -37,18 +37,18 @@ def request(service: Service, values: Values, request_id: bytes) -> Frame:
     """A request frame. Raises `FieldError` for a request id that no answer could be told by."""
     if len(request_id) != len(NO_REQUEST) or request_id == NO_REQUEST:
         raise FieldError("a request id is 16 bytes, and not all of them zero", field="request_id")
-    return Frame(FrameKind.REQUEST, service.code, 0, request_id, body.dump(to_numbers(values)))
+    return Frame(FrameKind.REQUEST, service.code, 0, request_id, cbor.dump(to_numbers(values)))
 
 
 def reply(asked: Frame, values: Values) -> Frame:
     """The answer to `asked`."""
-    return Frame(FrameKind.REPLY, asked.service, Status.OK, asked.request_id, body.dump(to_numbers(values)))
+    return Frame(FrameKind.REPLY, asked.service, Status.OK, asked.request_id, cbor.dump(to_numbers(values)))
 
 
 def refusal(service: int, request_id: bytes, error: PesError) -> Frame:
     """The answer that says why not."""
     facts = {_MESSAGE: error.message, _HINT: error.hint, _DETAIL: error.detail}
-    return Frame(FrameKind.REPLY, service, error.status, request_id, body.dump(facts))
+    return Frame(FrameKind.REPLY, service, error.status, request_id, cbor.dump(facts))
 
 
 def read_values(frame: Frame) -> Values:
@@ -81,7 +81,7 @@ def _is_fact(value: object) -> bool:
 
 def _load(frame: Frame) -> Any:
     try:
-        return body.load(frame.body)
+        return cbor.load(frame.body)
     except ValueError as problem:
         raise _bad_body(frame, f"the body is not deterministic CBOR: {problem}") from None
 

@@ -62,8 +62,9 @@ class SerialTransport:
 
     def read(self) -> bytes:
         with _line_errors(self.name):
-            first: bytes = self._port.read(1)
-            return first + self._port.read(self._port.in_waiting) if first else b""
+            # Waits for one byte, then takes what has come with it.
+            data: bytes = self._port.read(1) + self._port.read(self._port.in_waiting)
+            return data
 
     def write(self, data: bytes) -> None:
         with _line_errors(self.name):

@@ -16,8 +16,6 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Final, Protocol
 
-import cbor2
-
 from pes_sim.clock import Clock
 from pes_sim.errors import (
     BadDate,
@@ -35,7 +33,7 @@ from pes_sim.meter.services import BY_NAME, PASSED_THROUGH, SERVICES
 from pes_sim.meter.store import MeterStore, StoredPiece
 from pes_sim.money import dollars
 from pes_sim.psd.device import Psd
-from pes_sim.psd.fields import BY_NUMBER, Values, check_all, to_names, to_numbers
+from pes_sim.psd.fields import Values, check_all, pack, unpack
 from pes_sim.psd.lifecycle import State
 from pes_sim.psd.piece import today
 from pes_sim.psd.services import Service
@@ -140,7 +138,7 @@ class MeterDevice:
         self._store_waiting()  # totals that lack a piece would be wrong
         found = list(itertools.islice(self._store.departments(request["from_department"]), _CHUNK + 1))
         return {
-            "departments": [cbor2.dumps(to_numbers(d.values()), canonical=True) for d in found[:_CHUNK]],
+            "departments": [pack(d.values()) for d in found[:_CHUNK]],
             "next_department": found[_CHUNK].code if len(found) > _CHUNK else "",
         }
 
@@ -199,7 +197,7 @@ class MeterDevice:
         following = self._store.complete_up_to() + 1
         while following and self._ask("get_status", {})["log_sequence"] >= following:
             answer = self._ask("read_log", {"first_record": following})
-            entries = [to_names(cbor2.loads(entry), BY_NUMBER) for entry in answer["entries"]]
+            entries = [unpack(entry) for entry in answer["entries"]]
             pieces = [self._piece(entry) for entry in entries]
             for code in sorted({piece.department for piece in pieces}):
                 if not self._store.has_department(code):

@@ -81,7 +81,7 @@ def read_job(path: Path, *, today: date, departments: Collection[str], rates: Ra
     pieces: list[JobPiece] = []
     problems: list[Problem] = []
     reader = _RowReader(today, departments, rates)
-    rows = _rows(path)
+    rows = read_rows(path)
     first, header = next(rows, (1, []))
     columns = _columns(path, first, header)
     for line, row in rows:
@@ -101,8 +101,8 @@ def read_job(path: Path, *, today: date, departments: Collection[str], rates: Ra
     return Job(tuple(pieces), tuple(problems))
 
 
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line number and cells of every row that is not blank."""
+def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line number and cells of every row of a CSV file that is not blank. Raises `UsageError`."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as problem:

@@ -10,13 +10,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import cbor2
-
 from pes_sim.clock import SECOND, Clock
 from pes_sim.entropy import Entropy
 from pes_sim.errors import RefusedByProvider
 from pes_sim.meter.store import DepartmentTotal
-from pes_sim.psd.fields import BY_NUMBER, Values, to_names
+from pes_sim.psd.fields import Values, unpack
 
 
 class Caller(Protocol):
@@ -170,7 +168,7 @@ class Meter:
         while more:
             answer = self._caller.call("get_departments", {"from_department": following})
             for entry in answer["departments"]:
-                d = to_names(cbor2.loads(entry), BY_NUMBER)
+                d = unpack(entry)
                 found.append(
                     DepartmentTotal(
                         d["department"], d["department_name"], d["department_pieces"], d["department_mills"]
@@ -186,7 +184,7 @@ class Meter:
         while following:
             answer = self._caller.call("read_log", {"first_record": following})
             for entry in answer["entries"]:
-                yield to_names(cbor2.loads(entry), BY_NUMBER)
+                yield unpack(entry)
             following = answer["next_record"]
 
     def refill(self, amount_mills: int, *, request_id: bytes = b"") -> Registers:

@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-import cbor2
-
 from pes_sim.clock import SECOND
 from pes_sim.entropy import Entropy, child
 from pes_sim.errors import (
@@ -34,7 +32,7 @@ from pes_sim.indicium.certificates import Purpose
 from pes_sim.indicium.layout import SPECIMEN_PROVIDER, Layout
 from pes_sim.psd import checkin, lifecycle, manufacture, messages, piece, refill, services, state
 from pes_sim.psd.books import Books
-from pes_sim.psd.fields import Values, check_all, to_numbers
+from pes_sim.psd.fields import Values, check_all, pack
 from pes_sim.psd.keys import KeyStore
 from pes_sim.psd.lifecycle import Event, State
 from pes_sim.psd.nvram import BANK, Kind, Record
@@ -295,7 +293,7 @@ class Psd:
         entries = [self._log_entry(record) for record in itertools.islice(records, LOG_CHUNK)]
         following = entries[-1]["record"] + 1 if len(entries) == LOG_CHUNK else 0
         self._log_cursor = ((following, newest), records)
-        blobs = [cbor2.dumps(to_numbers(entry), canonical=True) for entry in entries]
+        blobs = [pack(entry) for entry in entries]
         return {"entries": blobs, "next_record": following}
 
     def _log_entry(self, record: Record) -> Values:
@@ -311,4 +309,4 @@ class Psd:
 
 
 def _digest(request: Values) -> bytes:
-    return hashlib.sha256(cbor2.dumps(to_numbers(request), canonical=True)).digest()
+    return hashlib.sha256(pack(request)).digest()

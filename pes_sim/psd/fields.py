@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from pes_sim.errors import FieldError
+from pes_sim.psd import cbor
 
 Values = dict[str, Any]
 """Values by field name: int, str, bytes, or a list of those. `check` sees to it that each is what its field says."""
@@ -166,3 +167,16 @@ def to_names(numbered: object, known: Mapping[int, Field]) -> Values:
         return {known[number].name: value for number, value in numbered.items()}
     except (KeyError, TypeError) as problem:
         raise FieldError(f"unknown field number {problem}", field=str(problem)) from None
+
+
+def pack(values: Mapping[str, object]) -> bytes:
+    """An entry of a list of entries: its fields as a CBOR map."""
+    return cbor.dump(to_numbers(values))
+
+
+def unpack(entry: bytes) -> Values:
+    """The reverse, for what a peer sent. Raises `FieldError`."""
+    try:
+        return to_names(cbor.load(entry), BY_NUMBER)
+    except ValueError as problem:
+        raise FieldError(f"an entry cannot be read: {problem}") from None

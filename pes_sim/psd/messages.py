@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from pes_sim.errors import BadMessage, BadSignature, FieldError
 from pes_sim.indicium import signature
+from pes_sim.indicium.signature import P256_LENGTH
+from pes_sim.psd import cbor
 from pes_sim.psd.fields import BY_NUMBER, Field, Values, check_all, fields, to_names, to_numbers
 
 if TYPE_CHECKING:
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 Sign = Callable[[bytes], bytes]
 
 _KIND: Final = 0
+"""Key of the kind's number in a message's map."""
+_ENVELOPE: Final = bytes.fromhex("d28443a10126a0")
+"""How every message begins: tag 18, an array of four, the protected header {alg: ES256}, no unprotected header."""
 _REGISTERS: Final = "ascending_mills descending_mills control_sum_mills piece_count zero_piece_count"
 
 
@@ -53,14 +58,13 @@ _BY_NUMBER: Final[Mapping[int, Kind]] = {kind.number: kind for kind in KINDS}
 
 def sign(name: str, values: Mapping[str, object], signer: Sign) -> bytes:
     """A signed message. `signer` gives r and s over the bytes it is handed. Raises `FieldError` for a bad value."""
-    import cbor2
     from cwt import COSE
 
     kind = BY_NAME[name]
     check_all(kind.fields, values)
     body = {_KIND: kind.number, **to_numbers(values)}
     cose = COSE.new(alg_auto_inclusion=True)
-    message: bytes = cose.encode_and_sign(cbor2.dumps(body, canonical=True), _cose_key(signer, None))
+    message: bytes = cose.encode_and_sign(cbor.dump(body), _cose_key(signer, None))
     return message
 
 
@@ -69,29 +73,45 @@ def open_signed(message: bytes, point: bytes, *allowed: str) -> tuple[str, Value
 
     Raises `BadSignature`, or `BadMessage` when what was signed is not one of them.
     """
-    return parse_body(_verified_payload(message, point), *allowed)
+    from cwt import COSE, VerifyError
+
+    payload = _payload(message)
+    try:
+        COSE.new().decode(message, _cose_key(None, point))
+    except VerifyError:
+        raise BadSignature("the message's signature does not verify") from None
+    return _parse(payload, *allowed)
 
 
 def peek(message: bytes, *allowed: str) -> tuple[str, Values]:
     """The same without checking the signature: only to learn whose key to check it with. Raises `BadMessage`."""
-    import cbor2
+    return _parse(_payload(message), *allowed)
 
+
+def _payload(message: bytes) -> bytes:
+    """What is signed, from bytes that are a COSE_Sign1 as `sign` makes it and no other. Raises `BadMessage`.
+
+    The COSE library sees nothing else: its CBOR decoder builds whatever an unsigned message tells it to.
+    """
     try:
-        tag = cbor2.loads(message)
-        payload = tag.value[2]
-    except Exception:  # whatever the bytes are, the decoder's complaint means the same
-        raise BadMessage("not a COSE_Sign1 message") from None
-    return parse_body(payload, *allowed)
+        if not message.startswith(_ENVELOPE):
+            raise ValueError
+        payload, signed = cbor.load(b"\x82" + message[len(_ENVELOPE) :])  # the rest, as an array of two
+        if not (type(payload) is type(signed) is bytes and len(signed) == P256_LENGTH):
+            raise ValueError
+    except ValueError:
+        raise BadMessage("not a COSE_Sign1 message of this protocol (ES256, no unprotected header)") from None
+    return payload
 
 
-def parse_body(payload: bytes, *allowed: str) -> tuple[str, Values]:
+def _parse(payload: bytes, *allowed: str) -> tuple[str, Values]:
     """Name and values of a message's payload. Raises `BadMessage`."""
-    import cbor2
-
     try:
-        body = cbor2.loads(payload)
+        body = cbor.load(payload)
+        if type(body) is not dict:
+            raise ValueError
         kind = _BY_NUMBER[body.pop(_KIND)]
-    except Exception:
+    except (ValueError, KeyError, TypeError):
         raise BadMessage("the signed content is not a message of this protocol") from None
     if kind.name not in allowed:
         raise BadMessage(f"a {kind.name} message came where {' or '.join(allowed)} belongs")
@@ -101,18 +121,6 @@ def parse_body(payload: bytes, *allowed: str) -> tuple[str, Values]:
     except FieldError as problem:
         raise BadMessage(f"{kind.name}: {problem.message}") from None
     return kind.name, values
-
-
-def _verified_payload(message: bytes, point: bytes) -> bytes:
-    from cwt import COSE, VerifyError
-
-    try:
-        payload: bytes = COSE.new().decode(message, _cose_key(None, point))
-    except VerifyError:
-        raise BadSignature("the message's signature does not verify") from None
-    except Exception:  # the library raises many kinds for bytes that are no COSE_Sign1
-        raise BadMessage("not a COSE_Sign1 message") from None
-    return payload
 
 
 def _cose_key(signer: Sign | None, point: bytes | None) -> COSEKeyInterface:

@@ -14,13 +14,12 @@ from pathlib import Path
 import pypdfium2
 import pytest
 
-from pes_sim.clock import SECOND
 from pes_sim.indicium import layout, symbol
 from pes_sim.meter.meter import Meter, Printed
 from pes_sim.preview import image
 from pes_sim.virtual import VirtualMeter, create
 from tests.cli.conftest import HEADER, ROOT, Cli, environment, job, letters
-from tests.meter.made import CUSTOMER, DEPOSIT, FUNDS
+from tests.meter.made import CUSTOMER, DEPOSIT
 
 IMI = layout.builtin("imi_std")
 
@@ -467,13 +466,3 @@ def test_while_one_prints_another_is_told_who(cli: Cli, meter: Path, tmp_path: P
         process.communicate("\n")
     assert process.returncode == 0
     assert books(meter) == (2, 1_480)
-
-
-def test_a_clock_that_moves_on_between_two_runs_moves_no_money(cli: Cli, meter: Path, tmp_path: Path) -> None:
-    with VirtualMeter(meter) as opened:
-        opened.advance(SECOND)
-    file, out = job(tmp_path / "j.csv", *letters(1)), tmp_path / "o.pdf"
-    assert cli("print", "--meter", meter, "--job", file, "--out", out).code == 0
-    assert books(meter) == (1, 740)
-    with VirtualMeter(meter) as opened:
-        assert opened.registers().control_sum_mills == FUNDS

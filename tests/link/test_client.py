@@ -23,10 +23,10 @@ from pes_sim.errors import (
     UnknownService,
 )
 from pes_sim.link import message
-from pes_sim.link.body import dump
 from pes_sim.link.client import ATTEMPTS, BYTES_PER_ATTEMPT
 from pes_sim.link.device import DeviceSession
 from pes_sim.link.frame import MAX_FRAME, VERSION, Frame, FrameKind, encode
+from pes_sim.psd.cbor import dump
 from pes_sim.psd.fields import Values
 from tests.link.fakes import GET, ID, NOW, OTHER_ID, PUT, FakeDevice, client, frames
 

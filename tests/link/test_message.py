@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from pes_sim.errors import FieldError, InsufficientFunds, LockedCheckinOverdue, PesError, ProtocolError, Status
 from pes_sim.link import message
-from pes_sim.link.body import dump
 from pes_sim.link.frame import MAX_FRAME, OVERHEAD, Frame, FrameKind, Framer, encode
+from pes_sim.psd.cbor import dump
 from pes_sim.psd.fields import BY_NAME as FIELDS
 from pes_sim.psd.fields import Form, Values
 from pes_sim.psd.services import BY_NAME, SERVICES

@@ -17,7 +17,7 @@ import termios
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 import serial
@@ -59,8 +59,9 @@ def device() -> FakeDevice:
 
 @pytest.fixture
 def server(device: FakeDevice) -> Iterator[PtyServer]:
-    with PtyServer(device, VirtualClock(NOW)) as served:
-        yield served
+    served = PtyServer(device, VirtualClock(NOW))
+    yield served
+    close_in_time(served)
 
 
 @pytest.fixture
@@ -82,6 +83,12 @@ def opened(path: str, flags: int = 0) -> Iterator[int]:
 def in_time(thread: threading.Thread) -> None:
     thread.join(PATIENCE)
     assert not thread.is_alive(), "it is stuck"
+
+
+def close_in_time(served: PtyServer) -> None:
+    closer = threading.Thread(target=served.close, daemon=True)
+    closer.start()
+    in_time(closer)
 
 
 def receive(fd: int, count: int) -> list[Frame]:
@@ -187,7 +194,7 @@ def test_a_program_that_writes_much_before_it_reads_gets_every_answer_in_order(
     device._answer = lambda name, request: {"entries": [bytes(1900)], "next_record": request["first_record"]}
     asked = [encode(message.request(LIST, {"first_record": number}, ID)) for number in range(200)]
     with opened(server.path) as fd:
-        writer = threading.Thread(target=lambda: [os.write(fd, line) for line in asked])
+        writer = threading.Thread(target=lambda: [os.write(fd, line) for line in asked], daemon=True)
         writer.start()
         answers = receive(fd, len(asked))
         in_time(writer)
@@ -219,14 +226,43 @@ def test_who_floods_the_port_and_reads_nothing_disturbs_no_later_host(server: Pt
     host.close()
 
 
-def fill(fd: int, line: bytes) -> None:
-    """Writes until the device is stuck with answers that nobody reads, and takes no more."""
-    for _ in range(100_000):
+def fill(fd: int, line: bytes) -> int:
+    """Writes until the device is stuck with answers that nobody reads, and takes no more. Gives how often."""
+    for count in range(100_000):
         if not select.select([], [fd], [], 0.05)[1]:
-            return
+            return count
         with contextlib.suppress(BlockingIOError):
             os.write(fd, line)
     raise AssertionError("it takes everything")
+
+
+@pytest.fixture
+def rounds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by one whenever a server waits anew. (The real wait is only watched.)"""
+    counted: list[int] = []
+    wait = select.select
+
+    def counting(*arguments: Any) -> tuple[list[int], list[int], list[int]]:
+        if threading.current_thread().name.startswith("pes-sim"):
+            counted.append(1)
+        return wait(*arguments)
+
+    monkeypatch.setattr(select, "select", counting)
+    return counted
+
+
+def test_a_server_waits_once_or_twice_for_a_request_and_does_not_spin(rounds: list[int], server: PtyServer) -> None:
+    host = client(open_host(server.path))
+    for _ in range(200):
+        host.call("get", {})
+    host.close()
+    assert len(rounds) <= 2 * 200 + 2
+
+
+def test_a_server_waits_for_a_host_that_does_not_read_and_does_not_spin(rounds: list[int], server: PtyServer) -> None:
+    with opened(server.path, os.O_NONBLOCK) as fd:
+        written = fill(fd, GET_LINE)
+    assert len(rounds) <= 2 * written
 
 
 def test_what_is_flushed_away_on_the_line_does_not_stop_the_server(server: PtyServer) -> None:
@@ -245,7 +281,7 @@ def test_what_is_flushed_away_on_the_line_does_not_stop_the_server(server: PtySe
 def test_a_server_can_be_made_and_closed_many_times(device: FakeDevice) -> None:
     before = descriptors()
     for _ in range(100):
-        PtyServer(device, VirtualClock(NOW)).close()
+        close_in_time(PtyServer(device, VirtualClock(NOW)))
     assert descriptors() == before
 
 
@@ -264,7 +300,7 @@ def test_closing_twice_closes_once(device: FakeDevice) -> None:
 def test_several_threads_may_close_at_once(device: FakeDevice) -> None:
     for _ in range(20):
         served = PtyServer(device, VirtualClock(NOW))
-        closers = [threading.Thread(target=served.close) for _ in range(8)]
+        closers = [threading.Thread(target=served.close, daemon=True) for _ in range(8)]
         for closer in closers:
             closer.start()
         for closer in closers:
@@ -274,7 +310,7 @@ def test_several_threads_may_close_at_once(device: FakeDevice) -> None:
 def test_a_host_whose_server_closes_gets_a_link_error(server: PtyServer) -> None:
     host = client(open_host(server.path))
     host.hello()
-    server.close()
+    close_in_time(server)
     for _ in range(2):
         with pytest.raises(LinkError, match=f"{server.path} was lost") as caught:
             host.call("get", {})
@@ -296,10 +332,10 @@ def test_closing_in_the_midst_of_traffic_ends_both_sides(device: FakeDevice) -> 
         except LinkError as problem:
             problems.append(problem)
 
-    talker = threading.Thread(target=talk)
+    talker = threading.Thread(target=talk, daemon=True)
     talker.start()
     assert busy.wait(PATIENCE)
-    served.close()
+    close_in_time(served)
     in_time(talker)
     host.close()
     assert "was lost" in problems[0].message
@@ -326,7 +362,7 @@ def test_closing_waits_for_the_request_under_way_but_not_for_the_next(device: Fa
         os.write(fd, GET_LINE)
         assert begun.wait(PATIENCE)
         os.write(fd, GET_LINE)
-        closer = threading.Thread(target=close)
+        closer = threading.Thread(target=close, daemon=True)
         closer.start()
         go_on.set()
         in_time(closer)
@@ -339,9 +375,7 @@ def test_closing_does_not_wait_for_a_host_that_never_reads(device: FakeDevice) -
     served = PtyServer(device, VirtualClock(NOW))
     with opened(served.path, os.O_NONBLOCK) as fd:
         fill(fd, GET_LINE)
-        closer = threading.Thread(target=served.close)
-        closer.start()
-        in_time(closer)
+        close_in_time(served)
 
 
 def test_a_service_cannot_close_the_port_that_it_is_asked_through(
@@ -359,9 +393,7 @@ def test_a_service_cannot_close_the_port_that_it_is_asked_through(
         (answer,) = receive(fd, 1)
     assert answer.status == Status.INTERNAL
     assert "would wait for its own end" in caplog.text
-    closer = threading.Thread(target=served.close)
-    closer.start()
-    in_time(closer)
+    close_in_time(served)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -377,9 +409,7 @@ def test_a_server_whose_thread_was_ended_by_a_service_can_still_be_closed(device
     with opened(served.path) as fd:
         os.write(fd, GET_LINE)
         assert ended.wait(PATIENCE)
-    closer = threading.Thread(target=served.close)
-    closer.start()
-    in_time(closer)
+    close_in_time(served)
 
 
 @pytest.mark.parametrize("free", [0, 1, 2, 3])

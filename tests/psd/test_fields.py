@@ -5,7 +5,19 @@ from __future__ import annotations
 import pytest
 
 from pes_sim.errors import FieldError
-from pes_sim.psd.fields import BY_NAME, BY_NUMBER, FIELDS, Form, check, check_all, fields, to_names, to_numbers
+from pes_sim.psd.fields import (
+    BY_NAME,
+    BY_NUMBER,
+    FIELDS,
+    Form,
+    check,
+    check_all,
+    fields,
+    pack,
+    to_names,
+    to_numbers,
+    unpack,
+)
 
 
 def test_no_number_and_no_name_stands_twice() -> None:
@@ -60,3 +72,10 @@ def test_names_become_numbers_and_come_back() -> None:
 def test_anything_else_than_known_numbers_is_refused(numbered: object) -> None:
     with pytest.raises(FieldError):
         to_names(numbered, BY_NUMBER)
+
+
+def test_an_entry_comes_back_and_any_other_bytes_are_refused() -> None:
+    assert unpack(pack(VALUES)) == VALUES
+    for bad in (b"", b"\x80", b"\xa1\x19\x27\x0f\x00", pack(VALUES) + b"\0"):
+        with pytest.raises(FieldError):
+            unpack(bad)

@@ -74,6 +74,21 @@ def test_a_signed_body_that_is_no_message_is_refused(body: object) -> None:
         messages.open_signed(signed_body(body), point(), "refill_grant")
 
 
+# Nested references in a map's key (tags 28 and 29): a common decoder is at it for hours.
+HOLD_UP = bytes.fromhex("a1" + "d81c" * 40 + "81" * 40 + "d81d00" + "00")
+
+
+def test_bytes_that_hold_a_decoder_up_never_reach_it() -> None:
+    envelope, signature = bytes.fromhex("d28443a10126a0"), b"\x58\x40" + bytes(64)
+    wrapped = b"\x58" + bytes([len(HOLD_UP)]) + HOLD_UP
+    header = envelope[:6] + HOLD_UP + b"\x40" + signature
+    for message in (HOLD_UP, header, envelope + wrapped + signature, envelope + HOLD_UP + signature, envelope + b"@@"):
+        with pytest.raises(BadMessage):
+            messages.peek(message, "authorization")
+        with pytest.raises((BadMessage, BadSignature)):
+            messages.open_signed(message, point(), "authorization")
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_refused_and_nothing_else_is_raised(noise: bytes) -> None:

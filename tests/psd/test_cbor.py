@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pes_sim.link.body import dump, load
+from pes_sim.psd.cbor import dump, load
 
 KNOWN = {
     # RFC 8949, appendix A, as far as a body may hold it

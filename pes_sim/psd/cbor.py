@@ -1,4 +1,4 @@
-"""The CBOR of a body: a small, deterministic part of it (RFC 8949 §4.2.1), where every value has one encoding.
+"""The CBOR of bodies and messages: a small, deterministic part of it (RFC 8949 §4.2.1), one encoding a value.
 
 * Integers, byte strings, text, lists, and maps whose keys stand in order, each once. Nothing else.
 * Bytes are checked before a decoder meets them. Tags make it build what a peer likes, and a few hundred bytes of

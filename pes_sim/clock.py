@@ -18,7 +18,7 @@ HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST: Final = int((datetime(9999, 12, 30, tzinfo=UTC) - _EPOCH).total_seconds()) * SECOND
+LATEST: Final = int((datetime(9999, 12, 30, tzinfo=UTC) - _EPOCH).total_seconds()) * SECOND
 
 
 class Clock(Protocol):
@@ -47,7 +47,7 @@ class VirtualClock:
         """Moves the clock on; gives the new instant. Raises `UsageError` for a step back or past the year 9999."""
         if microseconds < 0:
             raise UsageError("the clock never goes back", hint="Give a positive step")
-        if self._now + microseconds > _LAST:
+        if self._now + microseconds > LATEST:
             raise UsageError("the clock cannot go past the year 9999", hint="Give a smaller step")
         self._now += microseconds
         return self._now
@@ -78,7 +78,7 @@ def parse_iso(text: str) -> int:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     instant = (moment - _EPOCH) // timedelta(microseconds=1)
-    if not 0 <= instant <= _LAST:
+    if not 0 <= instant <= LATEST:
         raise UsageError(f"{text!r} is out of the clock's reach", hint="Allowed: 1970-01-01 to 9999-12-30")
     return instant
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import shutil
 import tempfile
+import tty
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pes_sim.clock import HOUR, MINUTE, VirtualClock
-from pes_sim.errors import LinkError, LockedCheckinOverdue, UsageError
+from pes_sim.errors import LinkError, LockedCheckinOverdue, RefusedByProvider, UsageError
 from pes_sim.indicium import layout
 from pes_sim.indicium.api import verify
 from pes_sim.indicium.verify import Verdict
@@ -84,6 +87,14 @@ def test_jumping_72_hours_locks_it_and_a_check_in_clears_it() -> None:
         meter.print_piece(department="100")
 
 
+def test_a_customer_may_begin_without_funds(tmp_path: Path) -> None:
+    create(tmp_path / "m1", deposit_mills=0)
+    with VirtualMeter(tmp_path / "m1") as meter:
+        assert meter.centre.balance("TEST CUSTOMER") == 0
+        with pytest.raises(RefusedByProvider, match=r"holds \$0\.00, \$0\.001 less"):
+            meter.refill(1)
+
+
 def test_its_date_is_that_of_its_own_place(tmp_path: Path) -> None:
     for minutes, today in ((0, "2026-01-05"), (9 * 60, "2026-01-06"), (14 * 60, "2026-01-06"), (-840, "2026-01-05")):
         create(tmp_path / str(minutes), utc_offset_minutes=minutes)
@@ -148,6 +159,21 @@ def test_a_port_that_is_none_is_said_with_what_to_do(uri: str, says: str) -> Non
         connect(uri)
     assert refusal.value.message == says
     assert refusal.value.hint != ""
+
+
+def test_a_port_behind_which_nobody_answers_is_given_up_and_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pes_sim.link.ports.READ_TIMEOUT_SECONDS", 0.001)
+    ours, theirs = pty.openpty()
+    tty.setraw(theirs)
+    path = os.ttyname(theirs)
+    failures = []  # kept, so that nothing but `connect` itself can have closed the port when it is opened again
+    for _ in range(2):
+        with pytest.raises(LinkError, match=f"no answer from {path} to hello") as failure:
+            connect(path)
+        failures.append(failure)
+    assert len(failures) == 2
+    os.close(theirs)
+    os.close(ours)
 
 
 # --- from a seed -----------------------------------------------------------------------------------------------------

@@ -137,7 +137,7 @@ class _Demo:
                 print(f"    page {number}: {complaint}")
         step(5, f"{good} of {len(log)} symbols read from the rasterised PDF (written by libdmtx, read by zxing-cpp), "
                 "verified, and equal to the PSD's log field by field")  # fmt: skip
-        return [Proof("every printed symbol reads, verifies and equals the log", good == len(log) == len(self.pieces),
+        return [Proof("every printed symbol reads, verifies and equals the log", good == len(found) == len(self.pieces),
                       f"{good} of {len(self.pieces)}")]  # fmt: skip
 
     def _trust(self) -> Trust:
@@ -151,7 +151,8 @@ class _Demo:
         step(6, f"clock moved 72 h 1 min, to {iso(self.meter.status().device_time)}")
         refused = print_job(self.meter, [extra], self.out / "refused.pdf", self.job_id, LAYOUT).stopped_by
         locked = isinstance(refused, LockedCheckinOverdue) and self.meter.registers() == before
-        step(6, f"the next print is refused: {refused.status if refused else 'NOT REFUSED'}: {refused}")
+        code = str(refused.status) if refused else "NOT REFUSED"
+        step(6, f"the next print is refused: {code}: {refused}")
         status = self.meter.check_in()
         step(6, f"checked in: {status.state}, {status.hours_to_lockout} h to the next check-in")
         # The same job with one piece more: what was paid comes back from the record, only the new one is debited.
@@ -164,7 +165,7 @@ class _Demo:
         step(6, f"printed again: {dollars(result.printed[-1][1].postage_mills)}, verified; "
                 "the pieces paid before were not paid twice")  # fmt: skip
         return [
-            Proof("72 hours without a check-in lock the meter", locked, str(refused and refused.status)),
+            Proof("72 hours without a check-in lock the meter", locked, code),
             Proof("a check-in unlocks it, and it prints again", again, complaint or status.state),
         ]
 

@@ -6,6 +6,8 @@ never passes for another. This is the simulator's own profile: the real PKI's is
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -37,25 +39,45 @@ class Checked:
 
 def check_anchor(der: bytes) -> None:
     """Raises `BadCertificate` unless `der` is a self-signed certificate of the test CA."""
-    _check(_load(der), _load(der), Purpose.ANCHOR)
+    with _as_bad_certificate():
+        _check(_load(der), _load(der), Purpose.ANCHOR)
 
 
 def read(der: bytes, anchor: bytes, purpose: Purpose) -> Checked:
     """The certificate in `der`. Raises `BadCertificate` unless `anchor` issued it for `purpose`."""
+    with _as_bad_certificate():
+        certificate = _load(der)
+        _check(certificate, _load(anchor), purpose)
+        return _read(certificate)
+
+
+def _read(certificate: Certificate) -> Checked:
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
     from cryptography.x509.oid import NameOID
 
-    certificate = _load(der)
-    _check(certificate, _load(anchor), purpose)
     names = certificate.subject.get_attributes_for_oid(NameOID.SERIAL_NUMBER)
     device = str(names[0].value) if names else "0"
     return Checked(
         serial=certificate.serial_number,
         point=certificate.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint),
-        device=int(device) if device.isascii() and device.isdigit() else 0,
+        device=int(device) if device.isascii() and device.isdigit() and len(device) <= 10 else 0,
         not_before=int(certificate.not_valid_before_utc.timestamp()),
         not_after=int(certificate.not_valid_after_utc.timestamp()),
     )
+
+
+@contextmanager
+def _as_bad_certificate() -> Iterator[None]:
+    """Whatever a parser finds wrong, at whichever field, is the certificate's fault and never a traceback."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.x509 import InvalidVersion
+
+    try:
+        yield
+    except BadCertificate:
+        raise
+    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidVersion) as problem:
+        raise BadCertificate(f"the certificate cannot be read: {problem}") from None
 
 
 def _load(der: bytes) -> Certificate:

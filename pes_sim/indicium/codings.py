@@ -75,6 +75,8 @@ def _date(length: int, _: Mapping[str, int]) -> tuple[Encode, Decode]:
     def encode(value: Value) -> bytes:
         try:
             day = date.fromisoformat(value)  # type: ignore[arg-type]
+            if day.isoformat() != value:  # newer Pythons also take 20261121 and 2026-W47-6
+                raise ValueError
         except (TypeError, ValueError):
             raise ValueError("must be a date, YYYY-MM-DD") from None
         return (day.year * 10000 + day.month * 100 + day.day).to_bytes(length, "little")

@@ -12,15 +12,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pes_sim.errors import LayoutError, PayloadError
 from pes_sim.indicium.codings import CODINGS, Decode, Encode, Value
+from pes_sim.indicium.document import Document
+from pes_sim.indicium.signature import SCHEMES
+from pes_sim.indicium.sizes import CAPACITY
 
 SPECIMEN_PROVIDER: Final = "99"
 BUILT_IN: Final = ("imi_std", "ibi", "ibi_lite")
-CAPACITY: Final = {"20x20": 20, "32x32": 60, "36x36": 84, "40x40": 112, "44x44": 142, "48x48": 172}
-"""Bytes that a square ECC 200 symbol holds in Base 256 (ISO/IEC 16022: data codewords less latch and length)."""
+REAL_PROVIDERS: Final = frozenset(f"{number:02d}".encode() for number in range(1, 8))
+FIRST_IMI_VERSION: Final = 100
+_VERIFIED: Final = frozenset({"certificate_serial", "psd_serial", "mailing_date"})
+"""Fields without which a signature cannot be checked."""
+_MOST_VALUE: Final = 1 << 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +84,17 @@ class Row:
 class Layout:
     """A compiled layout. Make one with `load` or `builtin`."""
 
-    def __init__(self, document: Mapping[str, Any], where: str) -> None:
-        try:
-            self.name = str(document["name"])
-            self.title = str(document["title"])
-            self.construct = str(document["construct"])
-            self.writable = bool(document["writable"])
-            self.symbol = str(document["symbol"])
-            self.versions = range(int(document["versions"][0]), int(document["versions"][1]) + 1)
-            self.signature = Signature(**document["signature"])
-            self.fields = tuple(Field(**row) for row in document["field"])
-        except (KeyError, TypeError, ValueError, IndexError) as problem:
-            raise LayoutError(f"{where}: the layout lacks or misnames a part: {problem}") from None
+    def __init__(self, document: object, where: str) -> None:
+        top = Document(document, where)
+        self.name = top.text("name", 64)
+        self.title = top.text("title", 120)
+        self.construct = top.text("construct", 64)
+        self.writable = top.flag("writable")
+        self.symbol = top.text("symbol", 16)
+        self.versions = top.span("versions", 255)
+        self.signature = _signature(top.table("signature"))
+        self.fields = tuple(_field(row) for row in top.tables("field"))
+        top.done()
         self._codecs = tuple(self._compile(row, where) for row in self.fields)
         self.signed_length = sum(row.length for row in self.fields)
         self.length = self.signed_length + self.signature.length
@@ -103,6 +108,8 @@ class Layout:
         if row.length not in coding.lengths:
             raise LayoutError(f"{where}: field {row.name} has {row.length} bytes; {row.coding} takes "
                               f"{coding.lengths.start} to {coding.lengths.stop - 1}")  # fmt: skip
+        if any(number >> 8 * row.length for number in row.values.values()):
+            raise LayoutError(f"{where}: field {row.name} has values that do not fit {row.length} bytes")
         encode, decode = coding.make(row.length, row.values)
         return row.name, row.offset, row.offset + row.length, encode, decode
 
@@ -118,17 +125,31 @@ class Layout:
         names = [row.name for row in self.fields]
         if len(set(names)) != len(names):
             raise LayoutError(f"{where}: two fields have one name")
+        if self.signature.scheme in SCHEMES and not set(names) >= _VERIFIED:
+            raise LayoutError(f"{where}: a {self.signature.scheme} signature cannot be checked without the fields "
+                              f"{', '.join(sorted(_VERIFIED))}")  # fmt: skip
+        if self.writable:
+            self._check_writable(where)
         if self.symbol not in CAPACITY:
             raise LayoutError(f"{where}: unknown symbol {self.symbol!r}", hint=f"Known: {', '.join(CAPACITY)}")
         if self.length > CAPACITY[self.symbol]:
             raise LayoutError(f"{where}: {self.length} bytes do not fit a {self.symbol} symbol, which holds "
                               f"{CAPACITY[self.symbol]}")  # fmt: skip
 
+    def _check_writable(self, where: str) -> None:
+        # What is made bears the specimen's provider ID in a field of that name, and an IMI version.
+        providers = [f for f in self.fields if f.name == "provider_id" and (f.coding, f.length) == ("ascii", 2)]
+        if not providers:
+            raise LayoutError(f"{where}: a layout that is made needs the field provider_id, ascii, 2 bytes")
+        if self.versions.start < FIRST_IMI_VERSION:
+            raise LayoutError(f"{where}: version {self.versions.start} is IBI's, which is read here and never made",
+                              hint=f"{FIRST_IMI_VERSION} to 255")  # fmt: skip
+
     def pack(self, values: Mapping[str, Value]) -> bytes:
         """The bytes to be signed. Raises `LayoutError` for a missing, unknown or impossible value."""
         if not self.writable:
             raise LayoutError(f"layout {self.name} is read-only", hint="This construct is read here, never made")
-        provider = values.get("provider_id", SPECIMEN_PROVIDER)
+        provider = values.get("provider_id")
         if provider != SPECIMEN_PROVIDER:
             raise LayoutError(f"provider ID {provider!r} is refused: specimens bear {SPECIMEN_PROVIDER} only",
                               hint="39 CFR 501.9: a test system never prints under a real provider's ID")  # fmt: skip
@@ -144,7 +165,12 @@ class Layout:
         if len(values) != len(parts):
             unknown = sorted(set(values) - {row.name for row in self.fields})
             raise LayoutError(f"layout {self.name} has no field {', '.join(unknown)}")
-        return b"".join(parts)
+        packed = b"".join(parts)
+        if packed[1:3] in REAL_PROVIDERS:
+            # Where IMI has the provider, whatever this layout calls the field.
+            raise LayoutError(f"bytes 1 and 2 would read as the real provider {packed[1:3].decode()}",
+                              hint="Put another field there, or the provider ID")  # fmt: skip
+        return packed
 
     def unpack(self, payload: bytes) -> Indicium:
         """The fields of `payload`. Raises `PayloadError` naming the field in which a short one ends."""
@@ -186,6 +212,34 @@ class Layout:
         return rows
 
 
+def _field(row: Document) -> Field:
+    made = Field(
+        name=row.text("name", 64),
+        offset=row.whole("offset", 0, 4096),
+        length=row.whole("length", 1, 128),
+        coding=row.text("coding", 32),
+        meaning=row.text("meaning", 300),
+        basis=row.text("basis", 16),
+        unit=row.text("unit", 32, ""),
+        source=row.text("source", 300, ""),
+        values=row.numbers("values", _MOST_VALUE),
+    )
+    row.done()
+    return made
+
+
+def _signature(row: Document) -> Signature:
+    made = Signature(
+        scheme=row.text("scheme", 64),
+        length=row.whole("length", 1, 512),
+        meaning=row.text("meaning", 300),
+        basis=row.text("basis", 16),
+        source=row.text("source", 300, ""),
+    )
+    row.done()
+    return made
+
+
 @cache
 def builtin(name: str) -> Layout:
     """A layout that comes with the package. Raises `LayoutError` with the names there are."""
@@ -199,11 +253,13 @@ def load_file(path: Path) -> Layout:
     import tomllib
 
     try:
-        return Layout(tomllib.loads(path.read_text("utf-8")), str(path))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-        raise LayoutError(f"{path}: not a TOML file: {problem}") from None
+        text = path.read_bytes().decode("utf-8")
+        document = tomllib.loads(text)
     except OSError as problem:
         raise LayoutError(f"{path}: cannot be read: {problem.strerror}") from None
+    except (ValueError, RecursionError) as problem:
+        raise LayoutError(f"{path}: not a TOML file: {problem}") from None
+    return Layout(document, str(path))
 
 
 def load(name: str) -> Layout:

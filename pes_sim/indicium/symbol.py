@@ -26,26 +26,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pes_sim.errors import SymbolError
+from pes_sim.indicium.sizes import CAPACITY, SQUARES
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# Modules along one side: data codewords. In the order in which both libraries number the square sizes.
-_SQUARES: Final = {
-    10: 3, 12: 5, 14: 8, 16: 12, 18: 18, 20: 22, 22: 30, 24: 36, 26: 44, 32: 62, 36: 86, 40: 114, 44: 144, 48: 174,
-    52: 204, 64: 280, 72: 368, 80: 456, 88: 576, 96: 696, 104: 816, 120: 1050, 132: 1304, 144: 1558,
-}  # fmt: skip
-_LONGEST_SHORT_SEGMENT: Final = 249
-"""Bytes in a Base 256 segment up to which its length takes one codeword; beyond, two (ISO/IEC 16022, 5.2.9)."""
-
-CAPACITY: Final[dict[str, int]] = {
-    f"{side}x{side}": words - 2 if words - 2 <= _LONGEST_SHORT_SEGMENT else words - 3
-    for side, words in _SQUARES.items()
-}
-"""Bytes of payload that each size holds as one Base 256 segment, smallest first: `CAPACITY["44x44"] == 142`."""
-
 _INDEX: Final = {size: index for index, size in enumerate(CAPACITY)}
-_SIDE: Final = dict(zip(CAPACITY, _SQUARES, strict=True))
+_SIDE: Final = dict(zip(CAPACITY, SQUARES, strict=True))
 _DARK_IS_ONE: Final = b"\1" + bytes(255)
 """Translation from grey pixels of a drawn symbol (0 = dark) to modules (1 = dark)."""
 
@@ -91,7 +78,7 @@ def read(image: Image, engine: str = "zxing", limit: int = 1, timeout_ms: int = 
     find = _chosen(_READERS, engine)
     if limit < 1:
         raise SymbolError(f"a limit of {limit} symbols asks for nothing", hint="Give 1 or more")
-    if min(image.size) < min(_SQUARES):
+    if min(image.size) < min(SQUARES):
         return []  # no symbol has so few modules; and libdmtx ends the process at an image of one pixel
     return find(image if image.mode == "L" else image.convert("L"), limit, timeout_ms)
 

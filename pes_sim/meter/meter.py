@@ -12,9 +12,11 @@ from typing import Any, Protocol
 
 from pes_sim.clock import SECOND, Clock
 from pes_sim.entropy import Entropy
-from pes_sim.errors import RefusedByProvider
+from pes_sim.errors import RefusedByProvider, RegisterLimit
 from pes_sim.meter.store import DepartmentTotal
+from pes_sim.money import dollars
 from pes_sim.psd.fields import Values, unpack
+from pes_sim.psd.registers import DESCENDING_LIMIT
 
 
 class Caller(Protocol):
@@ -189,6 +191,9 @@ class Meter:
 
     def refill(self, amount_mills: int, *, request_id: bytes = b"") -> Registers:
         """Adds postage through the meter's data centre. Raises `RefusedByProvider` with the provider's reason."""
+        if amount_mills > DESCENDING_LIMIT:
+            hint = f"At most {dollars(DESCENDING_LIMIT)} in all"
+            raise RegisterLimit(f"{dollars(amount_mills)} is more than the register holds", hint=hint)
         answer = self._caller.call("refill", {"amount_mills": amount_mills}, request_id=request_id)
         if answer["amount_mills"] != amount_mills:
             raise RefusedByProvider(f"the provider refuses the refill: {answer['reason']}")

@@ -2,7 +2,7 @@
 
 * It is a projection of the PSD's log: what a power cut took from it is read from the log again (`complete_up_to` says
   where to go on). So a piece costs one durable write, in the PSD, and none here.
-* A request id is found here for ever; the PSD itself remembers some 4,000.
+* A request id is found here for ever; the PSD itself remembers one segment of its log.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from pes_sim.clock import HOUR, SECOND
-from pes_sim.errors import BadMessage, LockedCheckinOverdue
+from pes_sim.errors import BadMessage, LockedCheckinOverdue, StaleMessage
 from pes_sim.psd import lifecycle, messages
 from pes_sim.psd.fields import Values
 from pes_sim.psd.lifecycle import Event
@@ -20,6 +20,9 @@ from pes_sim.psd.state import PsdState
 
 LOCKOUT: Final = 72 * HOUR
 """From the last accepted receipt to the lockout: locked once 72 hours have passed (notices A2, A3)."""
+
+RECEIPT_LIFETIME: Final = 1 * HOUR
+"""From a report to its receipt (assumed): a receipt kept back must not unlock the device whenever its host likes."""
 
 CLEARED_BY: Final = "A check-in with the provider"
 
@@ -39,11 +42,14 @@ def begin(state: PsdState, request: Values, tools: Tools) -> Outcome:
         **tools.registers.values(),
     }
     message = messages.sign("checkin_report", values, tools.keys.sign)
-    return Outcome(replace(state, message_number=number, checkin_nonce=nonce), {"message": message})
+    after = replace(state, message_number=number, checkin_nonce=nonce, checkin_begun=tools.time)
+    return Outcome(after, {"message": message})
 
 
 def complete(state: PsdState, message: Values, tools: Tools) -> Outcome:
     """Accepts the receipt: operational for 72 hours from now."""
+    if tools.time - state.checkin_begun > RECEIPT_LIFETIME:
+        raise StaleMessage("the receipt comes more than an hour after its report", hint="Begin the check-in again")
     acknowledged = message["acknowledged"]
     if not state.acknowledged <= acknowledged <= tools.log_sequence:
         raise BadMessage(

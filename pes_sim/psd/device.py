@@ -2,7 +2,8 @@
 
 * Commit, then answer: nothing leaves the device before the record that holds it is on disk.
 * A request id counts once. The same id with the same request gets the same answer; with another it is refused.
-* Time never runs back: the device reckons with the latest instant it has seen, across restarts too.
+* Time never runs back: the device reckons with the latest instant it has seen, and after a restart with the latest one
+  that a record or a lockout wrote down.
 * A broken invariant or record stops the device: state ERROR, in which only reading is served.
 """
 
@@ -14,17 +15,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from pes_sim.clock import SECOND
+from pes_sim.clock import DAY, LATEST, SECOND
 from pes_sim.entropy import Entropy, child
 from pes_sim.errors import (
     FieldError,
     IntegrityError,
-    LayoutError,
     NotForThisDevice,
     NothingPending,
     RefusedInState,
     RequestIdReused,
     StaleMessage,
+    StorageFailed,
     UnknownService,
 )
 from pes_sim.indicium import certificates
@@ -42,8 +43,9 @@ from pes_sim.psd.services import Service
 from pes_sim.psd.state import Answer, PsdState
 from pes_sim.psd.storage import Storage
 
-MODEL_ID: Final = "S1"
 REQUEST_ID_LENGTH: Final = 16
+_WITHOUT_BOOKS: Final = frozenset({"get_info", "get_status"})
+"""What a device can still answer whose storage cannot be read."""
 LOG_CHUNK: Final = 6
 """Entries of one `read_log` answer: they fit the smallest frame that a peer may ask for."""
 
@@ -76,12 +78,11 @@ class Psd:
     """A device over a storage and a key store. Opening it is powering it on.
 
     A storage that cannot be trusted does not raise here: the device comes up in state ERROR and says why, as a real
-    one does.
+    one does. It serves one thread at a time: who shares it among several takes turns (`meter.device` does).
     """
 
     def __init__(self, storage: Storage, keys: KeyStore, *, entropy: Entropy, layout: Layout, bank: int = BANK) -> None:
-        if not layout.writable:
-            raise LayoutError(f"layout {layout.name} is read-only", hint="A device needs one that can be made")
+        piece.check_layout(layout)
         self._layout = layout
         self._keys = keys
         self._books = Books(storage, keys.derive("log"), bank)
@@ -113,22 +114,33 @@ class Psd:
             raise UnknownService(f"there is no service {name!r}")
         check_all(service.request, request)
         try:
-            self._tick(now)
+            self._tick(now, reading=not service.changes)
             if service.changes:
                 return self._change_once(service, request, request_id)
             self._check_state(service)
+            if not self._books.readable and name not in _WITHOUT_BOOKS:
+                raise IntegrityError(f"the storage cannot be read: {self._books.state.fault}")
             return self._reads[name](request)
         except IntegrityError as problem:
             self._books.stop(problem.message)
             raise
 
-    def _tick(self, now: int) -> None:
+    def _tick(self, now: int, *, reading: bool) -> None:
+        if not 0 <= now <= LATEST - 31 * DAY:
+            raise FieldError(f"the time {now} is outside 1970 to 9999", field="now")
         books = self._books
         books.time = max(books.time, now)
         s = books.state
         if s.lifecycle is State.OPERATIONAL and checkin.to_lockout(s, books.time) <= 0:
             # Written down, so that a restart with the host's clock set back finds it locked.
-            books.commit(replace(s, lifecycle=lifecycle.after(s.lifecycle, Event.OVERDUE)), Answer())
+            locked = replace(s, lifecycle=lifecycle.after(s.lifecycle, Event.OVERDUE))
+            try:
+                books.commit(locked, Answer())
+            except StorageFailed:
+                # Locked all the same, and a full disk keeps nobody from reading the registers.
+                books.state = locked
+                if not reading:
+                    raise
 
     def _check_state(self, service: Service) -> None:
         s = self._books.state
@@ -149,6 +161,8 @@ class Psd:
     def _change_once(self, service: Service, request: Values, request_id: bytes) -> Values:
         if len(request_id) != REQUEST_ID_LENGTH:
             raise FieldError(f"a request id has {REQUEST_ID_LENGTH} bytes, not {len(request_id)}", field="request_id")
+        if self._books.state.lifecycle is State.ERROR:
+            self._check_state(service)  # not even a retry: state ERROR gives no indicium out
         known = self._books.recall(request_id)
         if known is not None:
             return self._answer_again(service, request, known)
@@ -185,7 +199,7 @@ class Psd:
                 {
                     "indicia_version": self._layout.versions.start,
                     "provider_id": SPECIMEN_PROVIDER,
-                    "model_id": MODEL_ID,
+                    "model_id": piece.MODEL_ID,
                     "psd_serial": s.psd_serial,
                     "algorithm_id": piece.ALGORITHM_ECDSA_P256,
                     "certificate_serial": s.certificate_serial,
@@ -202,7 +216,6 @@ class Psd:
         outcome = _CHANGES[service.name](books.state, body, tools)
         answer = Answer(request_id, service.name, _digest(request), outcome.reply)
         books.commit(outcome.state, answer, outcome.refilled)
-        self._printer = None
         return outcome.reply
 
     def _open_message(self, name: str, message: bytes) -> Values:
@@ -247,7 +260,7 @@ class Psd:
         s = self._books.state
         notice = f"SPECIMEN ONLY, NOT VALID POSTAGE. {self._layout.title}."
         return {
-            "model_id": MODEL_ID,
+            "model_id": piece.MODEL_ID,
             "psd_serial": s.psd_serial,
             "provider_id": SPECIMEN_PROVIDER,
             "software_id": piece.SOFTWARE_ID,
@@ -273,8 +286,6 @@ class Psd:
         }
 
     def _get_registers(self, _: Values) -> Values:
-        if not self._books.readable:
-            raise IntegrityError(f"the registers cannot be read: {self._books.state.fault}")
         return {**self._books.registers.values()}
 
     def _get_certificates(self, _: Values) -> Values:
@@ -292,7 +303,7 @@ class Psd:
             records = self._books.pieces_from(wanted)
         entries = [self._log_entry(record) for record in itertools.islice(records, LOG_CHUNK)]
         following = entries[-1]["record"] + 1 if len(entries) == LOG_CHUNK else 0
-        self._log_cursor = ((following, newest), records)
+        self._log_cursor = ((following, newest if following else -1), records)
         blobs = [pack(entry) for entry in entries]
         return {"entries": blobs, "next_record": following}
 

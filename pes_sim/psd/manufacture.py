@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
+from pes_sim.clock import SECOND, iso
 from pes_sim.errors import BadCertificate, FieldError
 from pes_sim.indicium import certificates
 from pes_sim.psd import lifecycle
@@ -11,6 +13,8 @@ from pes_sim.psd.fields import Values
 from pes_sim.psd.lifecycle import Event
 from pes_sim.psd.outcome import Outcome, Tools
 from pes_sim.psd.state import PsdState
+
+_LARGEST_SERIAL: Final = (1 << 32) - 1
 
 
 def initialize(state: PsdState, request: Values, tools: Tools) -> Outcome:
@@ -36,7 +40,12 @@ def authorize(state: PsdState, message: Values, tools: Tools) -> Outcome:
     own = certificates.read(message["psd_certificate"], state.trust_anchor, certificates.Purpose.PSD)
     if own.point != tools.keys.public_point() or own.device != state.psd_serial:
         raise BadCertificate("the PSD certificate in the authorization is for another key or serial number")
-    if not (len(message["licensing_zip"]) == 5 and message["licensing_zip"].isdigit()):
+    if own.serial > _LARGEST_SERIAL:
+        raise BadCertificate("the PSD certificate's serial number does not fit the four bytes of the indicium")
+    if not own.not_before <= tools.time // SECOND <= own.not_after:
+        raise BadCertificate(f"the PSD certificate does not hold at the device's time, {iso(tools.time)}")
+    origin = message["licensing_zip"]
+    if not (len(origin) == 5 and origin.isascii() and origin.isdigit()):
         raise FieldError("field licensing_zip must be 5 digits", field="licensing_zip")
     provider = certificates.read(message["provider_certificate"], state.trust_anchor, certificates.Purpose.PROVIDER)
     after = replace(

@@ -6,7 +6,8 @@
   repaired from the other and reported. A record that is bad in both, with good ones behind it, stops the device:
   going on from an older one would print money.
 * Segments are files of fixed size, zeroed beforehand. Each begins with a whole state record, so that opening reads the
-  newest segment and the one before it, however long the log is.
+  newest segment and the one before it, however long the log is. The head says which is the newest at least, so that one
+  that was taken away is missed.
 
 Record: magic 4, kind 1, reserved 1, body length 2, sequence number 8, body, MAC 16 (HMAC-SHA-256, truncated), all
 little-endian, padded to a multiple of 64. The banks take turns by pages of 4,096 bytes: page n of bank A, then page n
@@ -15,14 +16,16 @@ of bank B. No page holds both copies of anything, and yet the disk takes both in
 
 from __future__ import annotations
 
+import contextlib
 import hmac
+import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from pes_sim.errors import IntegrityError, StorageFull
+from pes_sim.errors import IntegrityError, StorageFailed, StorageFull
 from pes_sim.psd.storage import Storage
 
 MAGIC: Final = b"PESr"
@@ -30,9 +33,12 @@ ALIGN: Final = 64
 MAC_LENGTH: Final = 16
 PAGE: Final = 4096
 BANK: Final = 1 << 20
-"""Bytes of one bank of one segment: some 3,200 pieces."""
+"""Bytes of one bank of one segment: some 5,400 pieces or 380 check-ins and refills."""
 
 _HEADER: Final = struct.Struct("<4sBBHQ")
+_SEGMENT: Final = re.compile(r"log-[0-9]{16}\.seg")
+_HEAD: Final = "head.seg"
+_NO_OLDER: Final = "The device must not go on from an older state; its last signed report is with the provider"
 _OVERHEAD: Final = _HEADER.size + MAC_LENGTH
 
 
@@ -41,6 +47,10 @@ class Kind(IntEnum):
 
     STATE = 1
     PIECE = 2
+    HEAD = 3
+
+
+_KINDS: Final = frozenset(Kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +81,7 @@ class Nvram:
         self.sequence = 0
         self._end = 0
         self._firsts: list[tuple[int, str]] = []
+        self._broken = False
         self._recovered: list[Record] = []
         self._open()
 
@@ -81,6 +92,8 @@ class Nvram:
 
         Raises `StorageFailed`; then nothing counts as appended, and the same number is used again.
         """
+        if self._broken:
+            raise StorageFailed("a segment that could not be begun could not be removed either", hint="Open it again")
         data = self._frame(kind, body, self.sequence + 1)
         if not self._firsts or self._end + len(data) > self._bank:
             first = body if kind is Kind.STATE else whole_state()
@@ -98,9 +111,20 @@ class Nvram:
         if len(first) > self._bank:
             raise StorageFull(f"a state record of {len(first)} bytes does not fit a bank of {self._bank}")
         name = f"log-{self.sequence + 1:016d}.seg"
-        self._storage.create(name, 2 * self._bank)
-        self._put(name, 0, first)
+        if _HEAD not in self._storage.names():
+            self._storage.create(_HEAD, 2 * PAGE)
+        try:
+            self._storage.create(name, 2 * self._bank)
+            self._put(name, 0, first)
+        except StorageFailed:
+            # What may have reached the disk must go: the next record will bear its number elsewhere.
+            self._broken = True
+            self._storage.remove(name)
+            self._broken = False
+            raise
         self._firsts.append((self.sequence + 1, name))
+        with contextlib.suppress(StorageFailed):  # the head is a lower bound; the next segment tries again
+            self._write_head(self.sequence + 1)
         self._end = len(first)
         self.sequence += 1
 
@@ -156,22 +180,47 @@ class Nvram:
         return a[within], b[within]
 
     def _open(self) -> None:
-        names = [name for name in self._storage.names() if name[4:20].isdigit()]
+        names = [name for name in self._storage.names() if _SEGMENT.fullmatch(name)]
+        head = self._read_head(bool(names))
+        newest: list[Record] = []
         while names:
-            newest = self._scan(names[-1])
-            if newest:
+            begun = _first(names[-1]) <= head or self._storage.size(names[-1]) == 2 * self._bank
+            newest = self._scan(names[-1]) if begun else []
+            if newest or _first(names[-1]) <= head:
                 break
-            # Only a cut while the segment was being begun leaves it without one good record (see `_scan`).
+            # Only a cut while the segment was being begun leaves it above the head, short, or without one good record.
             self._storage.remove(names.pop())
             self.dropped += 1
-        if not names:
+        if head and not (newest and _first(names[-1]) >= head):
+            raise IntegrityError(f"the segment of record {head} is missing or empty", hint=_NO_OLDER)
+        if not newest:
             return
-        self._firsts = [(int(name[4:20]), name) for name in names]
+        self._firsts = [(_first(name), name) for name in names]
         before = self._scan(names[-2]) if len(names) > 1 else []
         self._recovered = before + newest
         self._check_numbers()
         self.sequence = newest[-1].sequence
         self._end = newest[-1].offset + newest[-1].span
+
+    def _read_head(self, expected: bool) -> int:
+        """The first record of the segment that is the newest at least; 0 for a blank storage."""
+        if _HEAD not in self._storage.names():
+            if expected:
+                raise IntegrityError(f"{_HEAD} is missing beside the log's segments", hint=_NO_OLDER)
+            return 0
+        written = [self._storage.read(_HEAD, at, PAGE) for at in (0, PAGE)]
+        copies = [self._parse(data, 0, _HEAD, 0) for data in written]
+        if not any(copies) and any(map(any, written)):
+            raise IntegrityError(
+                f"neither copy of {_HEAD} can be read: rotten, or of another master key", hint=_NO_OLDER
+            )
+        return max((copy.sequence for copy in copies if copy is not None), default=0)
+
+    def _write_head(self, first: int) -> None:
+        data = self._frame(Kind.HEAD, b"", first)
+        for at in (0, PAGE):  # one after the other: a cut tears one copy at most
+            self._storage.write(_HEAD, at, data)
+            self._storage.sync(_HEAD)
 
     def _check_numbers(self) -> None:
         expected = self._recovered[0].sequence
@@ -181,9 +230,11 @@ class Nvram:
             expected += 1
 
     def _scan(self, name: str) -> list[Record]:
+        if self._storage.size(name) != 2 * self._bank:
+            raise IntegrityError(f"{name} has {self._storage.size(name)} bytes, not {2 * self._bank}", hint=_NO_OLDER)
         bank_a, bank_b = self._banks(name, 0, self._bank)
         found: list[Record] = []
-        position, expected = 0, int(name[4:20])
+        position, expected = 0, _first(name)
         while True:
             a = self._parse(bank_a, position, name, position)
             b = self._parse(bank_b, position, name, position)
@@ -202,18 +253,18 @@ class Nvram:
             if later is not None:
                 raise IntegrityError(
                     f"record {expected} is bad in both banks of {name}, and record {later} follows it",
-                    hint="The device must not go on from an older state; its last signed report is with the provider",
+                    hint=_NO_OLDER,
                 )
         return found
 
     def _find_later(self, bank: bytes, position: int, name: str, expected: int) -> int | None:
         """The number of a good record at or after `position` that a torn end cannot explain."""
-        position = bank.find(MAGIC, position)
-        while position >= 0:
-            record = self._parse(bank, position, name, position)
-            if record is not None and record.sequence > expected:
-                return record.sequence
-            position = bank.find(MAGIC, position + 1)
+        while (position := bank.find(MAGIC, position)) >= 0:
+            if position % ALIGN == 0 and int.from_bytes(bank[position + 8 : position + 16], "little") > expected:
+                record = self._parse(bank, position, name, position)
+                if record is not None:
+                    return record.sequence
+            position += 1
         return None
 
     def _mend(self, name: str, position: int, data: bytes, *, good_a: bool) -> None:
@@ -226,7 +277,7 @@ class Nvram:
             return None
         _, kind, _, length, sequence = _HEADER.unpack_from(bank, position)
         end = position + _HEADER.size + length
-        if end + MAC_LENGTH > len(bank) or kind not in (Kind.STATE, Kind.PIECE):
+        if end + MAC_LENGTH > len(bank) or kind not in _KINDS:
             return None
         if not hmac.compare_digest(
             hmac.digest(self._key, bank[position:end], "sha256")[:MAC_LENGTH], bank[end : end + MAC_LENGTH]
@@ -234,3 +285,8 @@ class Nvram:
             return None
         span = -(-(_OVERHEAD + length) // ALIGN) * ALIGN
         return Record(sequence, Kind(kind), bank[position + _HEADER.size : end], segment, offset, span)
+
+
+def _first(name: str) -> int:
+    """The number of a segment's first record, from its name."""
+    return int(name[4:20])

@@ -14,13 +14,15 @@ from datetime import date
 from typing import Any, Final
 
 from pes_sim.clock import DAY, MINUTE, iso
-from pes_sim.errors import BadDate, IntegrityError, MoneyError
-from pes_sim.indicium.layout import Layout
+from pes_sim.errors import BadDate, IntegrityError, LayoutError, MoneyError
+from pes_sim.indicium.layout import SPECIMEN_PROVIDER, Layout
 from pes_sim.psd.registers import Registers
 
 DATE_ADVANCE_DAYS: Final = 30
 """A printed date may lie this far ahead (a vendor's manual for a US meter; the IMI-PC's own limit is not public)."""
 
+MODEL_ID: Final = "S1"
+MOST_BYTES: Final = 128
 ALGORITHM_ECDSA_P256: Final = 2
 SOFTWARE_ID: Final = 0x00_01_00_00
 """0.1.0, as get_info and the indicium give it."""
@@ -74,10 +76,12 @@ def today(time: int, utc_offset_minutes: int) -> date:
 def check_date(text: str, time: int, utc_offset_minutes: int) -> None:
     """Raises `BadDate` unless `text` is a date from the device's own to `DATE_ADVANCE_DAYS` ahead."""
     try:
-        ahead = date.fromisoformat(text).toordinal() - _EPOCH_ORDINAL
+        day = date.fromisoformat(text)
+        if day.isoformat() != text:  # newer Pythons also take 20261121 and 2026-W47-6
+            raise ValueError
     except ValueError:
         raise BadDate(f"{text!r} is not a date", hint="Allowed: YYYY-MM-DD") from None
-    ahead -= (time + utc_offset_minutes * MINUTE) // DAY
+    ahead = day.toordinal() - _EPOCH_ORDINAL - (time + utc_offset_minutes * MINUTE) // DAY
     if not 0 <= ahead <= DATE_ADVANCE_DAYS:
         first = today(time, utc_offset_minutes)
         raise BadDate(
@@ -94,6 +98,25 @@ def check_postage(postage: int) -> None:
         raise MoneyError("a piece without postage is not dispensed", hint="Give the postage in mills, above 0")
 
 
+_SCHEME: Final = "ecdsa-p256-sha256"
+_SAMPLE: Final[Mapping[str, Any]] = {
+    "postage_mills": 1, "mailing_date": "2026-01-05", "mail_class": "first_class_letter", "weight": 1,
+    "destination": "",
+}  # fmt: skip
+
+
+def check_layout(layout: Layout) -> None:
+    """Raises `LayoutError` unless a device can print by `layout`: before it is made, not at its first debit."""
+    if not layout.writable:
+        raise LayoutError(f"layout {layout.name} is read-only", hint="A device needs one that can be made")
+    if (layout.signature.scheme, layout.signature.length) != (_SCHEME, 64) or layout.length > MOST_BYTES:
+        raise LayoutError(f"layout {layout.name}: a device makes {_SCHEME} signatures of 64 bytes, {MOST_BYTES} in all")
+    fixed = {"indicia_version": layout.versions.start, "provider_id": SPECIMEN_PROVIDER, "model_id": MODEL_ID,
+             "psd_serial": 1, "algorithm_id": ALGORITHM_ECDSA_P256, "certificate_serial": 1, "origin_zip": "20260",
+             "software_id": SOFTWARE_ID}  # fmt: skip
+    Printer(layout, fixed).signed_bytes(_SAMPLE, Registers(1, 0, 1, 1, 0))
+
+
 class Printer:
     """Fills the layout: the fields that stay the same for one device are worked out once."""
 
@@ -104,16 +127,14 @@ class Printer:
 
     def signed_bytes(self, request: Mapping[str, Any], after: Registers) -> bytes:
         """The bytes to sign for a request. Raises `LayoutError` for a value that its field cannot hold."""
-        return self.layout.pack(
-            self._fixed
-            | {
-                "piece_count": after.pieces,
-                "ascending_mills": after.ascending,
-                "descending_mills": after.descending,
-                "postage_mills": request["postage_mills"],
-                "mailing_date": request["mailing_date"],
-                "mail_class": request["mail_class"],
-                "weight": request["weight"],
-                "destination": request["destination"],
-            }
-        )
+        values = {
+            "piece_count": after.pieces,
+            "ascending_mills": after.ascending,
+            "descending_mills": after.descending,
+            "postage_mills": request["postage_mills"],
+            "mailing_date": request["mailing_date"],
+            "mail_class": request["mail_class"],
+            "weight": request["weight"],
+            "destination": request["destination"],
+        }
+        return self.layout.pack(self._fixed | values)

@@ -16,6 +16,7 @@ from pes_sim.psd.lifecycle import State
 
 _ALL: Final = frozenset(State)
 _WORKING: Final = frozenset({State.AUTHORIZED, State.OPERATIONAL, State.LOCKED})
+_READABLE: Final = _WORKING | {State.ERROR}
 _REGISTERS: Final = "ascending_mills descending_mills control_sum_mills piece_count zero_piece_count"
 
 
@@ -56,8 +57,9 @@ SERVICES: Final = (
     row(0x02, "get_status", _ALL, "",
         "state lock_reasons seconds_to_lockout device_time today refill_pending_mills log_sequence repaired",
         "How the device is, and what clears a lock"),
-    row(0x03, "get_registers", _ALL, "", _REGISTERS, "The registers (readable in every state)"),
-    row(0x04, "get_certificates", _WORKING, "", "psd_certificate provider_certificate trust_anchor",
+    row(0x03, "get_registers", _ALL, "", _REGISTERS,
+        "The registers, readable in every state unless the storage is not"),
+    row(0x04, "get_certificates", _READABLE, "", "psd_certificate provider_certificate trust_anchor",
         "The certificates that a verifier needs"),
     row(0x10, "initialize", {State.UNINITIALIZED}, "psd_serial trust_anchor", "public_key nonce",
         "At manufacture: serial number, trust anchor, and a new key pair", changes=True),
@@ -75,7 +77,7 @@ SERVICES: Final = (
         "A signed report with a fresh nonce", changes=True),
     row(0x39, "checkin_complete", _WORKING, "message", "state seconds_to_lockout",
         "The provider's receipt, which restarts the 72 hours", changes=True, signed=True),
-    row(0x40, "read_log", _WORKING, "first_record", "entries next_record",
+    row(0x40, "read_log", _READABLE, "first_record", "entries next_record",
         "The pieces dispensed, from a record on"),
 )
 # fmt: on

@@ -38,6 +38,7 @@ class PsdState:
     refill_mills: int = 0
     refill_message: bytes = b""
     checkin_nonce: bytes = b""
+    checkin_begun: int = 0
     last_receipt: int = 0
     acknowledged: int = 0
 
@@ -79,9 +80,13 @@ def decode(body: bytes) -> Snapshot:
     found = document.get("format")
     if found != FORMAT:
         raise IntegrityError(f"state records of format {found} cannot be read; this version knows {FORMAT}")
-    known = {f.name for f in fields(PsdState)}
-    state = {name: value for name, value in document["state"].items() if name in known}
-    state["lifecycle"] = State(state["lifecycle"])
+    state = {**document["state"], "lifecycle": State(document["state"]["lifecycle"])}
+    unknown = set(state) - {f.name for f in fields(PsdState)}
+    if unknown:
+        # Dropping what a newer program wrote could bring a withdrawn device back.
+        raise IntegrityError(
+            f"the state record has fields that this version does not know: {', '.join(sorted(unknown))}"
+        )
     return Snapshot(
         PsdState(**state),
         Registers(**document["registers"]),

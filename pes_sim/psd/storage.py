@@ -17,6 +17,8 @@ from typing import Final, Protocol
 from pes_sim.errors import DirectoryInUse, StorageFailed, StorageFull
 
 _ZEROS: Final = bytes(1 << 16)
+_OPEN_FILES: Final = 4
+"""The newest segment, the head, and two that are being read."""
 
 
 class Storage(Protocol):
@@ -81,7 +83,8 @@ class FileStorage:
         self._lock = DirectoryLock(directory)
 
     def names(self) -> list[str]:
-        return sorted(path.name for path in self.directory.glob("*.seg"))
+        with _errors("look at", self.directory):
+            return sorted(p.name for p in self.directory.glob("*.seg") if p.is_file() and not p.is_symlink())
 
     def create(self, name: str, size: int) -> None:
         # Zeros are written, not only promised: a later fdatasync then has no block to allocate and no size to note,
@@ -90,7 +93,7 @@ class FileStorage:
         try:
             with _errors("create", path):
                 fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-                self._fds[name] = fd
+                self._keep(name, fd)
                 for offset in range(0, size, len(_ZEROS)):
                     _write_all(fd, _ZEROS[: size - offset], offset)
                 os.fsync(fd)
@@ -133,8 +136,16 @@ class FileStorage:
     def _fd(self, name: str) -> int:
         fd = self._fds.get(name, -1)
         if fd < 0:
-            fd = self._fds[name] = os.open(self.directory / name, os.O_RDWR | os.O_CLOEXEC)
+            fd = os.open(self.directory / name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            self._keep(name, fd)
         return fd
+
+    def _keep(self, name: str, fd: int) -> None:
+        """Keeps a descriptor for the next call, and not more of them than the work at hand needs."""
+        for old in [name, *list(self._fds)[: len(self._fds) - _OPEN_FILES + 1]]:
+            if old in self._fds:
+                os.close(self._fds.pop(old))
+        self._fds[name] = fd
 
     def _sync_directory(self) -> None:
         fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -150,7 +161,7 @@ class DirectoryLock:
     def __init__(self, directory: Path) -> None:
         path = directory / "lock"
         with _errors("lock", path):
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,14 +61,37 @@ def command(*arguments: object) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Every process finds the package of this checkout, wherever it is started."""
-    return os.environ | {"PYTHONPATH": str(ROOT)}
+    """Every process finds the package of this checkout, wherever it is started, and writes as it does for users."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"} | {"PYTHONPATH": str(ROOT)}
 
 
 def process(*arguments: object, cwd: Path = ROOT) -> Result:
     """Runs one command in a process of its own."""
     done = subprocess.run(command(*arguments), cwd=cwd, env=environment(), capture_output=True, text=True, check=False)
     return Result(done.returncode, done.stdout, done.stderr)
+
+
+@contextmanager
+def paused(what: str, number: int, *arguments: object) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """A command in a process of its own that has got to a point of `tests.cli.paused`, and what it said until then.
+
+    It is killed at the end, unless it has ended before.
+    """
+    words = [sys.executable, "-m", "tests.cli.paused", what, str(number), *(str(argument) for argument in arguments)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        words, cwd=ROOT, env=environment(), stdin=pipe, stdout=pipe, stderr=pipe, text=True
+    ) as process:
+        assert process.stdout is not None
+        said: list[str] = []
+        for line in process.stdout:
+            if line == f"{what} {number}\n":
+                break
+            said.append(line.rstrip("\n"))
+        else:
+            raise AssertionError(f"it ended before {what} {number}: {said}, {process.communicate()[1]}")
+        yield process, said
+        process.kill()
 
 
 @pytest.fixture

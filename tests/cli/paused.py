@@ -1,6 +1,7 @@
-"""`pes-sim`, stopped in mid-job: says on its output that piece N is paid, before it is drawn, and waits for a line.
+"""`pes-sim`, stopped half-way: says on its output that call N is done, and waits for a line.
 
-Run as `python -m tests.cli.paused N print …`, so that a test can send its signal at just that point.
+Run as `python -m tests.cli.paused piece N print …` (piece N is paid, and not drawn yet) or `… grant N meter refill …`
+(the provider has booked a refill, and its grant is not with the meter yet), to send a signal at just that point.
 """
 
 from __future__ import annotations
@@ -9,22 +10,26 @@ import sys
 from typing import Any
 
 from pes_sim.cli import main
-from pes_sim.meter.meter import Meter, Printed
+from pes_sim.meter.meter import Meter
+from pes_sim.provider.centre import DataCentre
 
-stop_after = int(sys.argv[1])
-print_piece = Meter.print_piece
-paid = 0
+CALLS: dict[str, tuple[type, str]] = {"piece": (Meter, "print_piece"), "grant": (DataCentre, "refill")}
+
+what, stop_after = sys.argv[1], int(sys.argv[2])
+owner, name = CALLS[what]
+real = getattr(owner, name)
+done = 0
 
 
-def paused(meter: Meter, **request: Any) -> Printed:
-    global paid
-    printed = print_piece(meter, **request)
-    paid += 1
-    if paid == stop_after:
-        print(f"paid {paid}", flush=True)
+def paused(self: object, *arguments: Any, **named: Any) -> Any:
+    global done
+    answer = real(self, *arguments, **named)
+    done += 1
+    if done == stop_after:
+        print(f"{what} {done}", flush=True)
         sys.stdin.readline()
-    return printed
+    return answer
 
 
-Meter.print_piece = paused  # type: ignore[method-assign,assignment]
-sys.exit(main(sys.argv[2:]))
+setattr(owner, name, paused)
+sys.exit(main(sys.argv[3:]))

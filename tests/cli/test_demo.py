@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
+from pes_sim.cli import demo as demo_module
+from pes_sim.cli.printing import Run
+from pes_sim.errors import InsufficientFunds
 from pes_sim.indicium import layout, symbol
 from pes_sim.indicium.api import verify
 from pes_sim.indicium.verify import Verdict
+from pes_sim.meter.meter import Meter, Registers
+from pes_sim.meter.store import DepartmentTotal
 from pes_sim.preview import image
 from pes_sim.virtual import VirtualMeter, create
-from tests.cli.conftest import Cli, Result, job, process
+from tests.cli.conftest import Cli, Result, job, letters, process
 from tests.meter.made import copy_of_a_meter
 
 MADE = ["books.json", "ca.pem", "indicia.pdf", "meter", "pieces.jsonl", "psd.pem"]
@@ -106,6 +114,166 @@ def test_a_job_of_ones_own_on_a_day_of_ones_own(cli: Cli, tmp_path: Path) -> Non
         ("2026-03-03", "X1", 740),
         ("2026-03-04", "X1", 5_000),
         ("2026-03-06", "X1", 740),
+    ]
+
+
+# --- what does not hold is found -------------------------------------------------------------------------------------
+
+
+def blank(*_: object, **__: object) -> list[bytes]:
+    return []
+
+
+def altered(page: Image.Image, engine: str) -> list[bytes]:
+    (payload,) = symbol.read(page, "zxing")
+    return [payload[:30] + bytes([payload[30] ^ 1]) + payload[31:]]
+
+
+def always_the_first(page: Image.Image, engine: str) -> list[bytes]:
+    always_the_first.seen = getattr(always_the_first, "seen", symbol.read(page, "zxing"))  # type: ignore[attr-defined]
+    return always_the_first.seen  # type: ignore[attr-defined,no-any-return]
+
+
+def all_but_the_last(path: Path, dpi: int = 300) -> list[Image.Image]:
+    return list(image.pages(path, dpi))[:-1]
+
+
+def one_too_many(path: Path, dpi: int = 300) -> list[Image.Image]:
+    pages = list(image.pages(path, dpi))
+    return [*pages, pages[-1]]
+
+
+def a_mill_too_many(meter: Meter) -> list[DepartmentTotal]:
+    first, *others = DEPARTMENTS(meter)
+    return [replace(first, postage_mills=first.postage_mills + 1), *others]
+
+
+def a_piece_too_many(meter: Meter) -> list[DepartmentTotal]:
+    first, *others = DEPARTMENTS(meter)
+    return [replace(first, pieces=first.pieces + 1), *others]
+
+
+def a_mill_lost(meter: Meter) -> Registers:
+    return replace(REGISTERS(meter), descending_mills=REGISTERS(meter).descending_mills - 1)
+
+
+def a_mill_more_used(meter: Meter) -> Registers:
+    registers = REGISTERS(meter)
+    return replace(
+        registers,
+        ascending_mills=registers.ascending_mills + 1,
+        control_sum_mills=registers.control_sum_mills + 1,
+    )
+
+
+def not_at_all(meter: VirtualMeter, microseconds: int) -> None:
+    """The clock stands still."""
+
+
+DEPARTMENTS, REGISTERS = Meter.departments, Meter.registers
+FAULTS: dict[str, tuple[str, object, list[str], str]] = {
+    "no symbol reads": (
+        "pes_sim.cli.demo.symbol",
+        SimpleNamespace(read=blank),
+        ["every printed symbol", "it prints again"],
+        "page 1: no symbol could be read",
+    ),
+    "an altered payload": (
+        "pes_sim.cli.demo.symbol",
+        SimpleNamespace(read=altered),
+        ["every printed symbol", "it prints again"],
+        "page 2: bad_signature",
+    ),
+    "the same symbol on every page": (
+        "pes_sim.cli.demo.symbol",
+        SimpleNamespace(read=always_the_first),
+        ["every printed symbol", "it prints again"],
+        "page 2: piece_count is 1 on the page and 2 in the log",
+    ),
+    "a page is missing": (
+        "pes_sim.cli.demo.image",
+        SimpleNamespace(pages=all_but_the_last),
+        ["every printed symbol", "it prints again"],
+        "page 2: page or piece is missing",
+    ),
+    "a page too many": (
+        "pes_sim.cli.demo.image",
+        SimpleNamespace(pages=one_too_many),
+        ["every printed symbol"],
+        "page 3: page or piece is missing",
+    ),
+    "no lockout": (
+        "pes_sim.virtual.VirtualMeter.advance",
+        not_at_all,
+        ["72 hours without a check-in"],
+        "the next print is refused: NOT REFUSED",
+    ),
+    "a department with a mill too many": (
+        "pes_sim.meter.meter.Meter.departments",
+        a_mill_too_many,
+        ["AR = sum of the departments"],
+        "",
+    ),
+    "a department with a piece too many": (
+        "pes_sim.meter.meter.Meter.departments",
+        a_piece_too_many,
+        ["piece count = "],
+        "",
+    ),
+    "a mill that is lost": ("pes_sim.meter.meter.Meter.registers", a_mill_lost, ["AR + DR = control sum"], ""),
+    "a mill that nobody used": (
+        "pes_sim.meter.meter.Meter.registers",
+        a_mill_more_used,
+        ["AR = postage of all indicia", "AR = sum of the departments"],
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize(("what", "fault", "fails", "says"), FAULTS.values(), ids=FAULTS)
+def test_whatever_does_not_hold_is_shown_and_the_exit_code_tells(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, fault: object, fails: list[str], says: str
+) -> None:
+    file = job(tmp_path / "j.csv", *letters(2))
+    monkeypatch.setattr(what, fault)
+    monkeypatch.delattr(always_the_first, "seen", raising=False)
+    result = cli("demo", "--out", tmp_path / "out", "--job", file)
+    assert (result.code, result.err) == (1, "")
+    assert says in result.out
+    assert "NOT EVERYTHING HELD" in result.out
+    failed = [line for line in result.out.splitlines() if line.strip().startswith("NO ")]
+    assert len(failed) == len(fails)
+    for line, name in zip(failed, fails, strict=True):
+        assert name in line
+
+
+def test_a_job_beyond_all_funds_of_a_meter_is_refused_in_a_line(cli: Cli, tmp_path: Path) -> None:
+    rows = ["today,100,first_class_letter,1,10001,,16777.215"] * 300
+    result = cli("demo", "--out", tmp_path / "out", "--job", job(tmp_path / "j.csv", *rows))
+    assert result.code == 1
+    assert result.err.splitlines() == [
+        "pes-sim: $5,033,180.00 is more than the register holds",
+        "  At most $4,294,967.295 in all",
+    ]
+
+
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_a_run_that_is_cut_short_ends_with_its_reason(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupted: bool
+) -> None:
+    problem = None if interrupted else InsufficientFunds("too little")
+    monkeypatch.setattr(demo_module, "print_job", lambda *_: Run("job-1", interrupted=interrupted, stopped_by=problem))
+    result = cli("demo", "--out", tmp_path / "out", "--job", job(tmp_path / "j.csv", *letters(1)))
+    assert (result.code, result.err) == (
+        (130, "pes-sim: interrupted\n") if interrupted else (1, "pes-sim: too little\n")
+    )
+
+
+def test_an_example_that_is_not_installed_is_named(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pes_sim.__file__", str(tmp_path / "pes_sim" / "__init__.py"))
+    assert cli("demo", "--out", tmp_path / "out").complaint() == [
+        "pes-sim: the example mail_job.csv is not installed",
+        "  Give a file of your own",
     ]
 
 

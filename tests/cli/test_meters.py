@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from pes_sim.cli.meters import read_departments, utc_offset
 from pes_sim.errors import UsageError
 from pes_sim.virtual import VirtualMeter
-from tests.cli.conftest import Cli, job, letters
+from tests.cli.conftest import Cli, job, letters, paused
 from tests.meter.made import CUSTOMER, DEPOSIT, FUNDS, SERIAL
 
 
@@ -229,11 +230,35 @@ def test_an_amount_that_is_none_moves_nothing(cli: Cli, meter: Path, action: str
         assert opened.centre.balance(CUSTOMER) == DEPOSIT - FUNDS
 
 
+def test_kill_9_between_the_providers_books_and_the_meters_loses_and_makes_no_mill(cli: Cli, meter: Path) -> None:
+    with paused("grant", 1, "meter", "refill", meter, "50") as (process, _):
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+    with VirtualMeter(meter) as opened:
+        assert opened.centre.balance(CUSTOMER) == DEPOSIT - FUNDS - 50_000  # booked there
+        assert opened.registers().control_sum_mills == FUNDS  # and not here
+    assert status(cli, meter)["refill_pending_mills"] == 50_000
+    other = cli("meter", "refill", meter, "60")
+    assert (other.code, other.complaint()) == (
+        1,
+        [
+            "pes-sim: a refill of $50.00 is under way; $60.00 cannot take its place",
+            "  Complete it first: begin again with the same amount and send the request to the provider",
+        ],
+    )
+    assert cli("meter", "refill", meter, "50").out == "$50.00 added, $150.00 available\n"
+    with VirtualMeter(meter) as opened:
+        assert opened.centre.balance(CUSTOMER) == DEPOSIT - FUNDS - 50_000
+        assert opened.registers().control_sum_mills == FUNDS + 50_000
+
+
 def test_more_than_the_register_holds_is_refused(cli: Cli, meter: Path) -> None:
     assert cli("meter", "deposit", meter, "5000000").code == 0
-    result = cli("meter", "refill", meter, "4294900")
-    assert result.code == 1
-    assert "is more than the register holds" in result.complaint()[0]
+    for amount in ("4294900", "4294967.296", "5000000"):
+        result = cli("meter", "refill", meter, amount)
+        assert result.code == 1
+        assert "is more than the register holds" in result.complaint()[0]
+        assert result.complaint()[1] == "  At most $4,294,967.295 in all"
     assert status(cli, meter)["refill_pending_mills"] == 0
 
 

@@ -6,9 +6,6 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pypdfium2
@@ -18,7 +15,7 @@ from pes_sim.indicium import layout, symbol
 from pes_sim.meter.meter import Meter, Printed
 from pes_sim.preview import image
 from pes_sim.virtual import VirtualMeter, create
-from tests.cli.conftest import HEADER, ROOT, Cli, environment, job, letters
+from tests.cli.conftest import HEADER, ROOT, Cli, job, letters, paused
 from tests.meter.made import CUSTOMER, DEPOSIT
 
 IMI = layout.builtin("imi_std")
@@ -371,24 +368,15 @@ def test_two_jobs_that_printed_nothing_yet_are_two_jobs_also_on_a_seeded_meter(c
 # --- Ctrl-C and kill -9 ----------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def paused_after(piece: int, *arguments: object) -> Iterator[subprocess.Popen[str]]:
-    """A `pes-sim print` in a process of its own that has just paid a piece, has not drawn it yet, and waits."""
-    line = [sys.executable, "-m", "tests.cli.paused", str(piece), *(str(argument) for argument in arguments)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(line, cwd=ROOT, env=environment(), text=True, **pipes) as process:  # type: ignore[call-overload]
-        lines = iter(process.stdout.readline, "")
-        assert any(line == f"paid {piece}\n" for line in lines), process.stderr.read()
-        yield process
-        process.kill()
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_in_mid_job_finishes_the_piece_and_leaves_books_and_pages_that_agree(
     cli: Cli, meter: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     out = tmp_path / "o.pdf"
-    with paused_after(3, "print", "--meter", meter, "--job", job(tmp_path / "j.csv", *letters(6)), "--out", out) as p:
+    with paused("piece", 3, "print", "--meter", meter, "--job", job(tmp_path / "j.csv", *letters(6)), "--out", out) as (
+        p,
+        _,
+    ):
         p.send_signal(number)
         printed, complaint = p.communicate("\n")
     assert p.returncode == 130
@@ -403,7 +391,10 @@ def test_ctrl_c_in_mid_job_finishes_the_piece_and_leaves_books_and_pages_that_ag
 
 def test_a_second_one_interrupts_at_once_and_going_on_pays_nothing_twice(cli: Cli, meter: Path, tmp_path: Path) -> None:
     out = tmp_path / "o.pdf"
-    with paused_after(3, "print", "--meter", meter, "--job", job(tmp_path / "j.csv", *letters(6)), "--out", out) as p:
+    with paused("piece", 3, "print", "--meter", meter, "--job", job(tmp_path / "j.csv", *letters(6)), "--out", out) as (
+        p,
+        _,
+    ):
         p.send_signal(signal.SIGTERM)
         p.send_signal(signal.SIGINT)
         _, complaint = p.communicate()
@@ -423,9 +414,9 @@ def test_kill_9_in_mid_job_leaves_a_meter_that_opens_and_a_job_that_goes_on(
     cli: Cli, meter: Path, tmp_path: Path, piece: int
 ) -> None:
     out = tmp_path / "o.pdf"
-    with paused_after(
-        piece, "print", "--meter", meter, "--job", job(tmp_path / "j.csv", *letters(4)), "--out", out
-    ) as p:
+    with paused(
+        "piece", piece, "print", "--meter", meter, "--job", job(tmp_path / "j.csv", *letters(4)), "--out", out
+    ) as (p, _):
         p.kill()
         assert p.wait() == -signal.SIGKILL
     assert books(meter) == (piece, piece * 740)
@@ -441,25 +432,14 @@ def test_kill_9_in_mid_job_leaves_a_meter_that_opens_and_a_job_that_goes_on(
 
 def test_a_killed_job_can_be_gone_on_with_from_what_it_said_at_its_start(meter: Path, tmp_path: Path) -> None:
     file, out = job(tmp_path / "j.csv", *letters(2)), tmp_path / "o.pdf"
-    line = [sys.executable, "-m", "tests.cli.paused", "1", "print", "--meter", meter, "--job", file, "--out", out]
-    with subprocess.Popen(
-        [str(word) for word in line],
-        cwd=ROOT,
-        env=environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        said = process.stdout.readline()
-        assert process.stdout.readline() == "paid 1\n"
+    with paused("piece", 1, "print", "--meter", meter, "--job", file, "--out", out) as (process, said):
         process.kill()
-    assert said == f"{jobs(meter)[0]}: 2 pieces\n"
+    assert said == [f"{jobs(meter)[0]}: 2 pieces"]
 
 
 def test_while_one_prints_another_is_told_who(cli: Cli, meter: Path, tmp_path: Path) -> None:
     file, out = job(tmp_path / "j.csv", *letters(2)), tmp_path / "o.pdf"
-    with paused_after(1, "print", "--meter", meter, "--job", file, "--out", out) as process:
+    with paused("piece", 1, "print", "--meter", meter, "--job", file, "--out", out) as (process, _):
         result = cli("meter", "status", meter)
         assert result.code == 1
         assert f"in use by process {process.pid} (" in result.complaint()[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime
 
 import pytest
@@ -89,6 +90,28 @@ def test_a_self_made_anchor_of_the_right_name_passes_only_for_its_own() -> None:
 def test_what_is_no_certificate_is_refused() -> None:
     with pytest.raises(BadCertificate, match="not an X.509"):
         certificates.read(b"junk", CA, Purpose.PSD)
+
+
+def signed_part(der: bytes) -> bytes:
+    return x509.load_der_x509_certificate(der).tbs_certificate_bytes
+
+
+@pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
+def test_a_certificate_with_any_byte_altered_is_refused_or_read_and_nothing_else_is_raised() -> None:
+    good = psd_certificate()
+    refused = 0
+    for index in range(len(good)):
+        for flip in (0x01, 0x80, 0xFF):
+            altered = good[:index] + bytes([good[index] ^ flip]) + good[index + 1 :]
+            try:
+                certificates.read(altered, CA, Purpose.PSD)
+            except BadCertificate:
+                refused += 1
+            else:  # an ambiguity of the wrapping: what is signed is the same
+                assert signed_part(altered) == signed_part(good)
+            with contextlib.suppress(BadCertificate):
+                certificates.check_anchor(altered)
+    assert refused > 3 * len(good) - 5
 
 
 def test_pem_and_der_are_the_same_certificate() -> None:

@@ -105,6 +105,21 @@ def test_no_providers_id_but_the_specimens_can_be_made(provider: str) -> None:
         builtin("imi_std").pack({**VALUES, "provider_id": provider})
 
 
+def test_a_layout_that_hides_a_real_provider_behind_another_name_packs_nothing() -> None:
+    changed = document()
+    changed["field"][1].update(name="model_id")
+    changed["field"][2].update(name="provider_id")
+    layout = Layout(changed, "vendor.toml")
+    layout.pack({**VALUES, "model_id": "08"})
+    with pytest.raises(LayoutError, match="would read as the real provider 07"):
+        layout.pack({**VALUES, "model_id": "07"})
+
+
+def test_the_provider_is_never_left_to_a_default() -> None:
+    with pytest.raises(LayoutError, match="provider ID None is refused"):
+        builtin("imi_std").pack({name: value for name, value in VALUES.items() if name != "provider_id"})
+
+
 @pytest.mark.parametrize("name", ["ibi", "ibi_lite"])
 def test_the_older_constructs_are_read_only(name: str) -> None:
     with pytest.raises(LayoutError, match="read-only"):
@@ -199,9 +214,33 @@ def edit(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
 
 
 BAD: list[tuple[str, Callable[[dict[str, Any]], object]]] = [
-    ("lacks or misnames a part: 'title'", lambda d: d.pop("title")),
-    ("lacks or misnames a part", lambda d: d["field"][0].update(colour="red")),
-    ("lacks or misnames a part", lambda d: d.update(versions=[1])),
+    ("title is missing", lambda d: d.pop("title")),
+    ("field 1: unknown key colour. Known: basis, coding", lambda d: d["field"][0].update(colour="red")),
+    ("unknown key colour", lambda d: d["signature"].update(colour="red")),
+    ("unknown key colour", lambda d: d.update(colour="red")),
+    ("versions must be two whole numbers", lambda d: d.update(versions=[1])),
+    ("versions must be two whole numbers", lambda d: d.update(versions=[1e400, 1e400])),
+    ("the smaller first", lambda d: d.update(versions=[203, 201])),
+    ("from 0 to 255", lambda d: d.update(versions=[300, 300])),
+    ("writable must be true or false, not 'false'", lambda d: d.update(writable="false")),
+    ("title must be a text of 1 to 120", lambda d: d.update(title="x" * 121)),
+    ("name must be a text", lambda d: d.update(name="")),
+    ("name must be a text", lambda d: d["field"][3].update(name=7)),
+    ("offset must be a whole number", lambda d: d["field"][3].update(offset="5")),
+    ("length must be a whole number", lambda d: d["field"][3].update(length=4.0)),
+    ("length must be a whole number from 1 to 512, not -40", lambda d: d["signature"].update(length=-40)),
+    ("signature must be a table", lambda d: d.update(signature=7)),
+    ("field must be a list of tables", lambda d: d.update(field=[])),
+    ("field 1 must be a table", lambda d: d.update(field=[7])),
+    ("values must be names with numbers", lambda d: d["field"][12].update(values=[1])),
+    ("values must be names with numbers", lambda d: d["field"][12].update(values={"a": "1"})),
+    ("values must be names with numbers", lambda d: d["field"][12].update(values={"a": -1})),
+    ("a number of its own each", lambda d: d["field"][12].update(values={"a": 1, "b": 1})),
+    ("do not fit 2 bytes", lambda d: d["field"][12].update(values={"a": 70000})),
+    ("cannot be checked without the fields", lambda d: d["field"][5].update(name="certificate")),
+    ("needs the field provider_id", lambda d: d["field"][1].update(name="provider")),
+    ("needs the field provider_id", lambda d: d["field"][1].update(coding="name-le", values={"99": 0x3130})),
+    ("version 1 is IBI's", lambda d: d.update(versions=[1, 1])),
     ("unknown coding 'bcd'", lambda d: d["field"][3].update(coding="bcd")),
     ("has 9 bytes; uint-le takes 1 to 8", lambda d: d["field"][3].update(length=9)),
     ("begins at 6, but the one before ends at 5", lambda d: d["field"][3].update(offset=6)),
@@ -231,7 +270,12 @@ def test_a_file_of_ones_own_is_loaded_by_its_path(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "complaint"),
-    [(b"= nonsense", "not a TOML file"), (b"\xff\xfe", "not a TOML file"), (None, "cannot be read")],
+    [
+        (b"= nonsense", "not a TOML file"),
+        (b"\xff\xfe", "not a TOML file"),
+        (b"a = " + b"[" * 5000, "not a TOML file"),
+        (None, "cannot be read"),
+    ],
 )
 def test_a_file_that_is_no_layout_is_named(tmp_path: Path, content: bytes | None, complaint: str) -> None:
     path = tmp_path / "mine.toml"

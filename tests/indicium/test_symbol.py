@@ -16,7 +16,8 @@ from PIL import Image, ImageFilter
 
 from pes_sim.errors import SymbolError
 from pes_sim.indicium import symbol
-from pes_sim.indicium.symbol import CAPACITY, Symbol, encode, read
+from pes_sim.indicium.sizes import CAPACITY
+from pes_sim.indicium.symbol import Symbol, encode, read
 from tests.indicium import datamatrix
 
 ENGINES = ("dmtx", "zxing")

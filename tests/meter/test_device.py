@@ -497,6 +497,17 @@ def test_a_refill_without_funds_moves_nothing_and_leaves_nothing_pending(bench: 
     bench.check_books()
 
 
+def test_the_same_refill_request_is_one_refill_and_its_id_serves_no_other(bench: Bench) -> None:
+    answer = bench.ask("refill", ONE, amount_mills=5_000)
+    assert bench.ask("refill", ONE, amount_mills=5_000) == answer
+    bench.power_on()
+    assert bench.ask("refill", ONE, amount_mills=5_000) == answer
+    with pytest.raises(RequestIdReused):
+        bench.ask("refill", ONE, amount_mills=6_000)
+    assert bench.registers().control_sum_mills == FUNDS + 5_000
+    bench.check_books()
+
+
 @pytest.mark.parametrize("cut", ["there", "back"])
 @pytest.mark.parametrize("restart", [False, True])
 @pytest.mark.parametrize("again", [ONE, OTHER], ids=["same id", "new id"])

@@ -373,6 +373,12 @@ def test_a_meter_that_one_may_not_read_is_named(place: Path) -> None:
     with as_nobody(), pytest.raises(StorageFailed, match=r"cannot lock .*m1/psd/lock: Permission denied"):
         VirtualMeter(directory)
     (directory / "psd").chmod(0o755)
+    (directory / "psd" / "lock").chmod(0o666)
+    with as_nobody():
+        opened = open_home(directory)
+        with pytest.raises(StorageFailed, match=r"m1/psd/master\.key cannot be read: Permission denied"):
+            opened.power_on(None)
+        opened.close()
 
 
 def test_a_place_that_one_may_not_write_to_is_named(place: Path) -> None:

@@ -16,7 +16,9 @@ from pes_sim.errors import (
     PesError,
     StaleMessage,
     Status,
+    StorageFull,
 )
+from pes_sim.psd.storage import MemoryStorage
 from tests.rig import Rig, operational, sign
 
 
@@ -149,3 +151,42 @@ def test_a_grant_is_no_receipt() -> None:
     report = rig.report()
     grant = sign("refill_grant", {"psd_serial": report["psd_serial"], "nonce": report["nonce"], "amount_mills": 1})
     refused(rig, grant, BadMessage)
+
+
+def test_a_receipt_that_was_kept_back_unlocks_nothing() -> None:
+    rig = operational()
+    receipt = rig.receipt(rig.report())
+    rig.now += 1 * HOUR
+    rig.ask("checkin_complete", message=receipt)
+    receipt = rig.receipt(rig.report())
+    rig.now += 1 * HOUR + 1
+    refused(rig, receipt, StaleMessage)
+    rig.now += 500 * HOUR
+    refused(rig, receipt, StaleMessage)
+    assert rig.status()["state"] == "LOCKED"
+    rig.check_in()
+
+
+def test_a_full_disk_at_the_lockout_keeps_nobody_from_reading_and_nobody_prints() -> None:
+    class Full(MemoryStorage):
+        full = False
+
+        def write(self, name: str, offset: int, data: bytes) -> None:
+            if self.full:
+                raise StorageFull("no room")
+            super().write(name, offset, data)
+
+    storage = Full()
+    rig = operational(storage=storage)
+    storage.full = True
+    rig.now += 73 * HOUR
+    assert rig.status()["state"] == "LOCKED"
+    assert rig.registers()["descending_mills"] == 100_000
+    rig.power_on()
+    with pytest.raises(StorageFull):
+        rig.dispense(mailing_date="2026-11-24")
+    with pytest.raises(LockedCheckinOverdue):
+        rig.dispense(mailing_date="2026-11-24")
+    storage.full = False
+    rig.power_on()
+    assert rig.status()["state"] == "LOCKED"

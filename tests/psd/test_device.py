@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import cbor2
@@ -114,10 +116,25 @@ def test_the_funds_can_be_spent_to_the_last_mill_and_not_beyond() -> None:
         rig.dispense(postage_mills=1)
 
 
-def test_a_read_only_layout_makes_no_device() -> None:
+def device_with(made: layout.Layout) -> Psd:
     keys = SoftwareKeyStoreNotForProduction(MASTER, SystemEntropy())
+    return Psd(MemoryStorage(), keys, entropy=SystemEntropy(), layout=made)
+
+
+def test_a_read_only_layout_makes_no_device() -> None:
     with pytest.raises(LayoutError, match="read-only"):
-        Psd(MemoryStorage(), keys, entropy=SystemEntropy(), layout=layout.builtin("ibi"))
+        device_with(layout.builtin("ibi"))
+
+
+def test_a_layout_that_a_device_could_not_print_by_is_refused_before_any_debit() -> None:
+    document = tomllib.loads((Path(layout.__file__).parent / "layouts" / "imi_std.toml").read_text())
+    device_with(layout.Layout(document, "vendor.toml"))
+    short = document | {"signature": document["signature"] | {"length": 40}}
+    with pytest.raises(LayoutError, match="64 bytes"):
+        device_with(layout.Layout(short, "vendor.toml"))
+    more = document | {"field": [*document["field"], document["field"][9] | {"name": "colour", "offset": 50}]}
+    with pytest.raises(LayoutError, match="needs a value for colour"):
+        device_with(layout.Layout(more, "vendor.toml"))
 
 
 # Request ids
@@ -164,8 +181,28 @@ def test_a_request_id_does_not_serve_two_services() -> None:
 
 
 def test_a_request_id_of_another_length_is_refused() -> None:
-    with pytest.raises(FieldError, match="16 bytes, not 15"):
-        operational().dispense(b"a" * 15)
+    for length in (15, 17):
+        with pytest.raises(FieldError, match=f"16 bytes, not {length}"):
+            operational().dispense(b"a" * length)
+
+
+def test_a_stopped_device_gives_no_indicium_out_not_even_for_a_retry() -> None:
+    rig = operational()
+    rig.dispense(b"a" * 16)
+    rig.psd._books.stop("a test said so")
+    with pytest.raises(IntegrityError):
+        rig.dispense(b"a" * 16)
+    rig.power_on()
+    with pytest.raises(IntegrityError):
+        rig.dispense(b"a" * 16)
+
+
+@pytest.mark.parametrize("now", [-1, 2**63])
+def test_a_time_that_is_none_is_refused_and_not_remembered(now: int) -> None:
+    rig = operational()
+    with pytest.raises(FieldError, match="outside 1970 to 9999"):
+        rig.psd.execute("get_status", {}, request_id=b"", now=now)
+    assert rig.status()["device_time"] == rig.now
 
 
 def test_every_state_changing_answer_is_given_again_after_a_restart() -> None:
@@ -182,7 +219,7 @@ def test_every_state_changing_answer_is_given_again_after_a_restart() -> None:
 
 def test_request_ids_are_remembered_for_a_whole_segment() -> None:
     rig = operational(10_000_000, bank=SMALL_BANK)
-    per_segment = SMALL_BANK // 320  # a piece record takes 320 bytes
+    per_segment = (SMALL_BANK - 3000) // 192  # a state record begins a segment; a piece takes 192 bytes
     ids = [rig.new_id() for _ in range(5 * per_segment)]
     answers = [rig.dispense(request_id) for request_id in ids]
     assert rig.dispense(ids[-per_segment]) == answers[-per_segment]
@@ -249,7 +286,7 @@ def test_a_device_whose_log_is_rotten_comes_up_in_error_and_says_why() -> None:
     storage = MemoryStorage()
     rig = operational(storage=storage)
     rig.dispense()
-    (name,) = storage.names()
+    _, name = storage.names()
     for bank in (0, PAGE):
         storage.areas[name][bank + 30] ^= 1
     rig.power_on()
@@ -258,8 +295,10 @@ def test_a_device_whose_log_is_rotten_comes_up_in_error_and_says_why() -> None:
     assert "bad in both banks" in status["lock_reasons"][0]
     assert status["log_sequence"] == 0
     for name in ("get_registers", "get_certificates"):
-        with pytest.raises(IntegrityError):
+        with pytest.raises(IntegrityError, match="cannot be read"):
             rig.ask(name)
+    with pytest.raises(IntegrityError, match="cannot be read"):
+        rig.ask("read_log", first_record=1)
     with pytest.raises(IntegrityError):
         rig.dispense()
 
@@ -269,7 +308,7 @@ def test_rot_that_is_found_while_the_log_is_read_stops_the_device_for_good() -> 
     rig = operational(storage=storage)
     rig.dispense()
     rig.dispense()
-    (name,) = storage.names()
+    _, name = storage.names()
     for bank in (0, PAGE):
         storage.areas[name][bank + 30] ^= 1
     with pytest.raises(IntegrityError):
@@ -302,7 +341,8 @@ def test_another_master_key_reads_nothing_of_the_log() -> None:
     keys = SoftwareKeyStoreNotForProduction(bytes(32), SystemEntropy())
     psd = Psd(rig.storage, keys, entropy=SystemEntropy(), layout=layout.builtin("imi_std"))
     status = psd.execute("get_status", {}, request_id=b"", now=rig.now)
-    assert status["state"] != "OPERATIONAL"
+    assert status["state"] == "ERROR"
+    assert "another master key" in status["lock_reasons"][0]
 
 
 def test_a_wrapped_key_of_another_device_stops_this_one() -> None:
@@ -352,6 +392,15 @@ def test_the_log_gives_every_piece_as_it_was_answered(count: int) -> None:
     for entry in entries:
         check_all(LOG_ENTRY, entry)
     assert [{name: entry[name] for name in answers[0]} for entry in entries] == answers
+
+
+def test_the_log_can_be_read_from_its_start_again_and_again() -> None:
+    rig = operational()
+    for _ in range(3):
+        rig.dispense()
+    for first in (0, 0, 1, 0):
+        answer = rig.ask("read_log", first_record=first)
+        assert (len(answer["entries"]), answer["next_record"]) == (3, 0)
 
 
 def test_the_log_can_be_read_from_anywhere_and_while_it_grows() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pes_sim.clock import DAY
 from pes_sim.errors import (
     BadCertificate,
     BadMessage,
@@ -76,6 +77,7 @@ def psd_certificate(point: bytes, serial: int = SERIAL, name: str = "test") -> b
         ({"nonce": bytes(16)}, StaleMessage),
         ({"licensing_zip": "2026"}, FieldError),
         ({"licensing_zip": "2026A"}, FieldError),
+        ({"licensing_zip": "٢٠٢٦٠"}, FieldError),
         ({"psd_certificate": b"junk"}, BadCertificate),
         ({"psd_certificate": pki().provider.certificate}, BadCertificate),
         ({"psd_certificate": psd_certificate(other_key())}, BadCertificate),
@@ -114,3 +116,17 @@ def test_an_authorization_that_the_provider_did_not_sign_is_refused() -> None:
 def test_what_is_no_message_is_refused() -> None:
     with pytest.raises(BadMessage):
         initialized().ask("authorize", message=b"junk")
+
+
+@pytest.mark.parametrize("years", [-20, 20])
+def test_a_certificate_that_does_not_hold_yet_or_any_more_is_refused(years: int) -> None:
+    rig = initialized()
+    certificate = pki().issue_psd(rig.made["public_key"], SERIAL, CERTIFICATE_SERIAL, NOON + years * 365 * DAY)
+    with pytest.raises(BadCertificate, match="does not hold at the device's time, 2026-11-21"):
+        rig.authorize(psd_certificate=certificate)
+
+
+def test_a_certificate_whose_number_the_indicium_cannot_hold_is_refused() -> None:
+    rig = initialized()
+    with pytest.raises(BadCertificate, match="four bytes"):
+        rig.authorize(psd_certificate=pki().issue_psd(rig.made["public_key"], SERIAL, 1 << 32, NOON))

@@ -16,6 +16,12 @@ KEY = b"k" * 32
 BANK = 1024
 """Small: a segment holds a handful of records, so that tests roll over often."""
 FIRST = "log-0000000000000001.seg"
+HEAD = "head.seg"
+
+
+def segments(storage: MemoryStorage) -> list[str]:
+    """The log's segments, without the head."""
+    return [name for name in storage.names() if name != HEAD]
 
 
 def opened(storage: MemoryStorage, key: bytes = KEY) -> Nvram:
@@ -89,8 +95,8 @@ def test_banks_take_turns_by_pages_and_a_record_over_a_pages_end_is_whole() -> N
 
 def test_every_segment_begins_with_a_whole_state() -> None:
     storage = filled(60)
-    assert len(storage.names()) > 3
-    for name in storage.names()[1:]:
+    assert len(segments(storage)) > 3
+    for name in segments(storage)[1:]:
         first = next(r for r in opened(storage).read_from(int(name[4:20])))
         assert first.kind is Kind.STATE
         assert first.body.startswith(b"state before")
@@ -178,31 +184,163 @@ def test_a_cut_while_a_segment_is_begun_leaves_the_one_before() -> None:
         assert bodies(storage) == [f"body {number}" for number in range(count)]
 
 
+@pytest.mark.parametrize("size", [0, 100, 2 * BANK - 1])
+def test_a_cut_while_a_segments_zeros_are_written_leaves_the_one_before(size: int) -> None:
+    storage = filled(14)
+    storage.create("log-0000000000000015.seg", size)
+    assert bodies(storage) == [f"body {number}" for number in range(14)]
+    assert segments(storage) == [FIRST]
+
+
 def test_a_cut_while_the_very_first_segment_is_begun_leaves_a_blank_device() -> None:
     storage = MemoryStorage()
+    storage.create(HEAD, 2 * PAGE)
     storage.create(FIRST, 2 * BANK)
     assert opened(storage).sequence == 0
-    assert storage.names() == []
+    assert segments(storage) == []
 
 
 def test_a_segment_taken_away_between_others_is_missed() -> None:
     storage = filled(60)
-    names = storage.names()
-    storage.remove(names[-2])
+    storage.remove(segments(storage)[-2])
     with pytest.raises(IntegrityError, match="is missing before"):
         opened(storage)
 
 
+@pytest.mark.parametrize("damage", ["removed", "zeroed", "cut short", "grown", "newest two removed"])
+def test_the_newest_segment_gone_stops_the_device_for_an_older_state_would_print_money(damage: str) -> None:
+    storage = filled(60)
+    newest, before = segments(storage)[-1], segments(storage)[-2]
+    if damage == "zeroed":
+        storage.areas[newest][:] = bytes(2 * BANK)
+    elif damage == "cut short":
+        del storage.areas[newest][BANK:]
+    elif damage == "grown":
+        storage.areas[newest] += bytes(BANK)
+    else:
+        storage.remove(newest)
+    if damage == "newest two removed":
+        storage.remove(before)
+    with pytest.raises(IntegrityError, match="missing or empty|has [0-9]+ bytes, not"):
+        opened(storage)
+
+
+def test_all_segments_gone_is_no_blank_device() -> None:
+    storage = filled(60)
+    for name in segments(storage):
+        storage.remove(name)
+    with pytest.raises(IntegrityError, match="missing or empty"):
+        opened(storage)
+
+
+def test_the_head_gone_is_missed_and_rot_in_one_copy_of_it_does_no_harm() -> None:
+    storage = filled(60)
+    for at in (0, PAGE):
+        whole = copy(storage)
+        whole.areas[HEAD][at + 9] ^= 1
+        assert bodies(whole)[-1] == "body 59"
+        whole.remove(segments(whole)[-1])
+        with pytest.raises(IntegrityError):
+            opened(whole)
+    storage.remove(HEAD)
+    with pytest.raises(IntegrityError, match="head.seg is missing"):
+        opened(storage)
+
+
+class Stubborn(MemoryStorage):
+    """A disk that fails when told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sync_fails: set[str] = set()
+        self.remove_fails = False
+
+    def sync(self, name: str) -> None:
+        if any(name.startswith(start) for start in self.sync_fails):
+            raise StorageFailed("no")
+
+    def remove(self, name: str) -> None:
+        if self.remove_fails:
+            raise StorageFailed("no")
+        super().remove(name)
+
+
+def full(storage: MemoryStorage) -> Nvram:
+    """A log whose next large record begins a segment."""
+    nvram = opened(storage)
+    append(nvram, 0, Kind.STATE)
+    for number in range(1, 14):
+        append(nvram, number)
+    return nvram
+
+
+def test_a_segment_that_could_not_be_begun_leaves_no_trace_and_smaller_records_go_on() -> None:
+    storage = Stubborn()
+    nvram = full(storage)
+    storage.sync_fails = {"log-0000000000000015"}
+    with pytest.raises(StorageFailed):
+        nvram.append(Kind.STATE, bytes(300), lambda: b"")
+    append(nvram, 14)
+    assert bodies(storage) == [f"body {number}" for number in range(15)]
+
+
+def test_a_segment_that_could_be_neither_begun_nor_removed_stops_all_writing_until_it_is_opened_again() -> None:
+    storage = Stubborn()
+    nvram = full(storage)
+    storage.sync_fails, storage.remove_fails = {"log-0000000000000015"}, True
+    with pytest.raises(StorageFailed):
+        nvram.append(Kind.STATE, bytes(300), lambda: b"")
+    storage.sync_fails, storage.remove_fails = set(), False
+    with pytest.raises(StorageFailed, match="Open it again"):
+        append(nvram, 14)
+    assert bodies(storage) == [f"body {number}" for number in range(14)]
+    assert opened(storage).sequence == 15
+
+
+def test_a_head_that_cannot_be_written_does_not_hold_the_log_up() -> None:
+    storage = Stubborn()
+    nvram = full(storage)
+    storage.sync_fails = {HEAD}
+    for number in range(14, 40):
+        append(nvram, number)
+    assert bodies(storage) == [f"body {number}" for number in range(40)]
+
+
+def test_a_hostile_tail_is_looked_through_in_no_time() -> None:
+    storage = filled(2)
+    tail = b"PESr\x01\x00\xff\xff"
+    storage.areas[FIRST][2 * ALIGN : BANK] = (tail * BANK)[: BANK - 2 * ALIGN]
+    looked = 0
+
+    class Counting(Nvram):
+        def _parse(self, bank: bytes, position: int, segment: str, offset: int) -> Record | None:
+            nonlocal looked
+            looked += 1
+            return super()._parse(bank, position, segment, offset)
+
+    Counting(storage, KEY, BANK)
+    assert looked < 2 * BANK // ALIGN + 10
+
+
 def test_another_devices_log_is_not_taken_for_ones_own() -> None:
     storage = filled(8)
-    assert opened(storage, b"another key".ljust(32)).sequence == 0
+    with pytest.raises(IntegrityError, match="of another master key"):
+        opened(storage, b"another key".ljust(32))
+    assert bodies(storage) == [f"body {number}" for number in range(8)]
 
 
 def test_a_foreign_file_among_the_segments_is_left_alone() -> None:
     storage = filled(8)
-    storage.create("log-note.seg", 64)
+    foreign = [
+        "log-note.seg",
+        "zzz-9999999999999999-my-thesis.seg",
+        f"{FIRST[:-4]} (copy).seg",
+        "log-000000000000000².seg",
+    ]
+    for name in foreign:
+        storage.create(name, 64)
     assert bodies(storage) == [f"body {number}" for number in range(8)]
-    assert "log-note.seg" in storage.names()
+    assert set(foreign) < set(storage.names())
 
 
 def test_a_write_that_fails_counts_for_nothing_and_its_number_is_used_again() -> None:
@@ -236,5 +374,9 @@ def test_noise_behind_the_last_record_changes_nothing(seed: int, count: int) -> 
     noise, cut = random.Random(seed).randbytes(2 * BANK), count * ALIGN
     for bank in (0, BANK):
         storage.areas[FIRST][bank + cut : bank + BANK] = noise[bank + cut : bank + BANK]
+    if count == 0:
+        with pytest.raises(IntegrityError, match="missing or empty"):
+            opened(storage)
+        return
     nvram = opened(storage)
     assert [r.body for r in nvram.take_recovered()] == [f"body {n}".encode() for n in range(count)]

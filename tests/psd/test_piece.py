@@ -32,7 +32,7 @@ def test_any_other_date_is_refused_with_what_is_allowed(day: str, why: str) -> N
     assert caught.value.detail == {"today": "2026-11-21", "most_days_ahead": 30}
 
 
-@pytest.mark.parametrize("text", ["", "tomorrow", "2026-02-30", "21.11.2026"])
+@pytest.mark.parametrize("text", ["", "tomorrow", "2026-02-30", "21.11.2026", "20261121", "2026-W47-6"])
 def test_what_is_no_date_is_refused(text: str) -> None:
     with pytest.raises(BadDate, match="is not a date"):
         piece.check_date(text, NOON, 0)

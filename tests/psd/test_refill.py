@@ -51,6 +51,18 @@ def test_beginning_again_gives_the_same_request_and_another_amount_is_refused() 
     with pytest.raises(RefillPending, match=r"a refill of \$5.00 is under way; \$6.00 cannot take its place") as caught:
         rig.ask("refill_begin", amount_mills=6_000)
     assert caught.value.detail == {"pending_mills": 5_000}
+    with pytest.raises(RefillPending):
+        rig.ask("refill_begin", amount_mills=4_000)
+
+
+def test_every_request_has_a_number_of_its_own() -> None:
+    rig = operational()
+    numbers = []
+    for _ in range(3):
+        request = rig.request_refill(1_000)
+        numbers.append(request["message_number"])
+        rig.ask("refill_complete", message=rig.grant(request))
+    assert numbers == [numbers[0], numbers[0] + 1, numbers[0] + 2]
 
 
 def test_a_refusal_clears_the_pending_refill_and_says_why() -> None:
@@ -93,6 +105,7 @@ def test_a_grant_counts_once() -> None:
     ("changes", "error"),
     [
         ({"amount_mills": 50_000}, BadMessage),
+        ({"amount_mills": 4_999}, BadMessage),
         ({"psd_serial": 1}, NotForThisDevice),
         ({"nonce": bytes(16)}, StaleMessage),
     ],

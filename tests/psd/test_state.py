@@ -15,7 +15,7 @@ from pes_sim.psd.state import Answer, PsdState, Snapshot
 
 SNAPSHOT = Snapshot(
     PsdState(State.LOCKED, "", 7, b"anchor", b"key", b"", "20260", "ACME", -300, b"psd", 5, b"provider", b"point", 9,
-             b"nonce", 740, b"message", b"other", 11, 12),
+             b"nonce", 740, b"message", b"other", 10, 11, 12),
     Registers(1, 2, 3, 4, 5),
     13,
     bytes(32),
@@ -38,7 +38,8 @@ def test_another_form_is_refused_by_number() -> None:
         state.decode(cbor2.dumps(document))
 
 
-def test_a_field_that_a_newer_program_added_is_passed_over() -> None:
+def test_a_field_that_a_newer_program_added_is_not_dropped_but_refused() -> None:
     document = cbor2.loads(state.encode(SNAPSHOT))
-    document["state"]["new"] = 1
-    assert state.decode(cbor2.dumps(document)) == SNAPSHOT
+    document["state"]["withdrawn"] = 1
+    with pytest.raises(IntegrityError, match="does not know: withdrawn"):
+        state.decode(cbor2.dumps(document))

@@ -159,3 +159,32 @@ def test_a_replacement_that_fails_leaves_the_old_file_and_nothing_else(
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["clock.json"]
+
+
+def test_however_many_areas_there_are_few_files_stay_open(tmp_path: Path) -> None:
+    storage = FileStorage(tmp_path)
+    names = [f"log-{number:016d}.seg" for number in range(30)]
+    before = len(os.listdir("/proc/self/fd"))
+    for name in names:
+        storage.create(name, 64)
+        storage.create(name, 64)
+        storage.write(name, 0, name.encode())
+    assert [storage.read(name, 0, 24).decode() for name in names] == names
+    assert len(os.listdir("/proc/self/fd")) <= before + 4
+    storage.close()
+
+
+def test_a_directory_or_a_link_among_the_areas_is_passed_over(tmp_path: Path) -> None:
+    storage = FileStorage(tmp_path)
+    (tmp_path / "log-0000000000000001.seg").mkdir()
+    (tmp_path / "log-0000000000000002.seg").symlink_to("/dev/zero")
+    assert storage.names() == []
+
+
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("data")
+    (tmp_path / "psd").mkdir()
+    (tmp_path / "psd" / "lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(StorageFailed, match="lock"):
+        FileStorage(tmp_path / "psd")
+    assert (tmp_path / "precious").read_text() == "data"

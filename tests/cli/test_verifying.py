@@ -392,7 +392,8 @@ def test_a_layout_may_be_forced_and_must_be_one(cli: Cli, printed: Printed, tmp_
     assert decoded(cli, printed.payload.hex(), "--layout", "ibi")["layout"] == "ibi"
     assert "there is no layout 'imi'" in cli("decode", "ff", "--layout", "imi").complaint()[0]
     (tmp_path / "x.toml").write_text("name = 1")
-    assert "the layout lacks or misnames a part" in cli("decode", "ff", "--layout", tmp_path / "x.toml").complaint()[0]
+    broken = cli("decode", "ff", "--layout", tmp_path / "x.toml")
+    assert (broken.code, broken.complaint()[0].startswith(f"pes-sim: {tmp_path / 'x.toml'}: ")) == (2, True)
     assert "cannot be read" in cli("decode", "ff", "--layout", tmp_path / "none.toml").complaint()[0]
 
 

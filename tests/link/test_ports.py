@@ -595,6 +595,33 @@ def test_a_device_that_takes_nothing_does_not_hold_the_host_for_ever() -> None:
     os.close(slave)
 
 
+def test_what_a_device_takes_piece_by_piece_arrives_whole() -> None:
+    master, slave = os.openpty()
+    transport = open_host(os.ttyname(slave))
+    sent = random.Random(3).randbytes(300_000)
+    writer = threading.Thread(target=transport.write, args=(sent,), daemon=True)
+    writer.start()
+    arrived = b""
+    while len(arrived) < len(sent) and select.select([master], [], [], PATIENCE)[0]:
+        arrived += os.read(master, 1000)
+    in_time(writer)
+    assert arrived == sent
+    transport.close()
+    os.close(master)
+    os.close(slave)
+
+
+def test_a_port_that_ends_as_a_file_does_is_lost_and_not_silent(server: PtyServer) -> None:
+    transport = SerialTransport(server.path)
+    ended, other = os.pipe()
+    os.close(other)
+    os.dup2(ended, transport._port.fileno())  # so reads a USB adapter that was pulled out
+    os.close(ended)
+    with pytest.raises(LinkError, match=f"{server.path} was lost: the other end has gone"):
+        transport.read()
+    transport.close()
+
+
 def test_a_port_that_this_program_closed_is_lost_to_it(server: PtyServer) -> None:
     transport = open_host(server.path)
     transport.close()

@@ -12,10 +12,11 @@ from typing import Any, Protocol
 
 from pes_sim.clock import SECOND, Clock
 from pes_sim.entropy import Entropy
-from pes_sim.errors import RefusedByProvider, RegisterLimit
+from pes_sim.errors import FieldError, RefusedByProvider, RegisterLimit
+from pes_sim.meter.services import DEPARTMENT
 from pes_sim.meter.store import DepartmentTotal
 from pes_sim.money import dollars
-from pes_sim.psd.fields import Values, unpack
+from pes_sim.psd.fields import Values, check_all, unpack
 from pes_sim.psd.registers import DESCENDING_LIMIT
 
 
@@ -171,13 +172,16 @@ class Meter:
             answer = self._caller.call("get_departments", {"from_department": following})
             for entry in answer["departments"]:
                 d = unpack(entry)
+                check_all(DEPARTMENT, d)
                 found.append(
                     DepartmentTotal(
                         d["department"], d["department_name"], d["department_pieces"], d["department_mills"]
                     )
                 )
+            more = bool(answer["next_department"])
+            if more and answer["next_department"] <= following:
+                raise FieldError("the device goes round in a circle: next_department does not rise")
             following = answer["next_department"]
-            more = bool(following)
         return found
 
     def log(self, first_record: int = 1) -> Iterator[Values]:
@@ -187,6 +191,8 @@ class Meter:
             answer = self._caller.call("read_log", {"first_record": following})
             for entry in answer["entries"]:
                 yield unpack(entry)
+            if 0 < answer["next_record"] <= following:
+                raise FieldError("the device goes round in a circle: next_record does not rise")
             following = answer["next_record"]
 
     def refill(self, amount_mills: int, *, request_id: bytes = b"") -> Registers:

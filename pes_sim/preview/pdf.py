@@ -44,8 +44,9 @@ class EnvelopePdf:
         self._temporary = path.with_name(f".pes-sim-{os.getpid()}-{next(_file_number)}.tmp")
         self._pages = 0
         self._open = True
-        if path.is_dir():
-            raise UsageError(f"{path} cannot be written: it is a directory", hint="Give the name of a PDF file")
+        if path.exists() and not path.is_file():
+            what = "a directory" if path.is_dir() else "no regular file"
+            raise UsageError(f"{path} cannot be written: it is {what}", hint="Give the name of a PDF file")
         with self._said_clearly():
             self._file = self._temporary.open("wb")
         # Without a font of ours, reportlab would name Helvetica on every page, which is not embedded.

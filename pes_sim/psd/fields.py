@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from pes_sim.clock import LATEST
 from pes_sim.errors import FieldError
 from pes_sim.psd import cbor
 
@@ -55,7 +56,7 @@ FIELDS: Final = (
     Field(10, "state", Form.TEXT, 32, "State of the life cycle"),
     Field(11, "lock_reasons", Form.TEXTS, 8, "Why the device is locked; empty when it is not"),
     Field(12, "seconds_to_lockout", Form.INT, _U63, "Until the check-in lockout; negative when overdue"),
-    Field(13, "device_time", Form.UINT, _U63, "The device's clock, microseconds since 1970-01-01 UTC"),
+    Field(13, "device_time", Form.UINT, LATEST, "The device's clock, microseconds since 1970-01-01 UTC"),
     Field(14, "today", Form.TEXT, 10, "The device's date, YYYY-MM-DD, at its offset from UTC"),
     Field(15, "refill_pending_mills", Form.UINT, _U32, "Amount of the refill under way; 0 when there is none"),
     Field(16, "log_sequence", Form.UINT, _U63, "Number of the newest record of the log"),

@@ -11,13 +11,14 @@ import pytest
 
 from pes_sim.clock import HOUR, MINUTE
 from pes_sim.entropy import SystemEntropy
-from pes_sim.errors import InsufficientFunds, LockedCheckinOverdue, RefusedByProvider, UnknownDepartment
+from pes_sim.errors import FieldError, InsufficientFunds, LockedCheckinOverdue, RefusedByProvider, UnknownDepartment
 from pes_sim.indicium import layout
 from pes_sim.link.client import Client
 from pes_sim.link.ports import MemoryTransport, PtyServer
 from pes_sim.meter.meter import LocalCaller, Meter, MeterStatus, Registers
 from pes_sim.meter.services import BY_NAME
 from pes_sim.meter.store import DepartmentTotal
+from pes_sim.psd.fields import Values
 from pes_sim.virtual import connect
 from tests.meter.bench import Bench
 from tests.meter.made import CUSTOMER, FUNDS, SERIAL, TODAY
@@ -148,3 +149,22 @@ def test_registers_balance_to_the_mill() -> None:
     assert registers.balanced()
     for name in ("ascending_mills", "descending_mills", "control_sum_mills"):
         assert not replace(registers, **{name: getattr(registers, name) + 1}).balanced()
+
+
+class Circling:
+    """A device that never comes to an end."""
+
+    def call(self, name: str, request: Values, *, request_id: bytes = b"") -> Values:
+        if name == "get_departments":
+            return {"departments": [], "next_department": "A"}
+        return {"entries": [], "next_record": 7}
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_a_device_that_goes_round_in_a_circle_is_not_followed() -> None:
+    with pytest.raises(FieldError, match="next_department does not rise"):
+        Meter(Circling()).departments()
+    with pytest.raises(FieldError, match="next_record does not rise"):
+        list(Meter(Circling()).log())

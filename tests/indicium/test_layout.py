@@ -45,7 +45,7 @@ PACKED = "".join(
     ]
 )  # fmt: skip
 
-# IMI-STD, byte for byte: the issue's own table of what stands where.
+# IMI-STD, byte for byte: the profile's own table of what stands where.
 IMI_STD = [
     ("indicia_version", 0, 1), ("provider_id", 1, 2), ("model_id", 3, 2), ("psd_serial", 5, 4), ("algorithm_id", 9, 1),
     ("certificate_serial", 10, 4), ("piece_count", 14, 4), ("ascending_mills", 18, 5), ("descending_mills", 23, 4),

@@ -1,8 +1,9 @@
 """What the device can be asked: one row a service. Execution and docs/protocol.md come from this table.
 
 A service that `changes` something takes effect once per request id: the same id again gets the same answer.
-A service `signed` by the provider carries a message; the device checks signature, addressee and nonce before it looks
-at anything else in it.
+A service `signed` by the provider carries a message; the device acts on nothing in it before signature, addressee and
+nonce have been checked. (An authorization brings the provider's certificate itself: that is checked against the trust
+anchor first.)
 """
 
 from __future__ import annotations

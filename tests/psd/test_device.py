@@ -336,6 +336,48 @@ def test_a_broken_invariant_stops_the_device_before_anything_is_written() -> Non
     assert rig.status()["log_sequence"] == sequence + 1  # the fault's own record
 
 
+def test_a_broken_invariant_stops_a_refill_as_it_stops_a_piece() -> None:
+    rig = operational()
+    grant = rig.grant(rig.request_refill(1_000))
+    sequence = rig.status()["log_sequence"]
+    rig.psd._books.registers = Registers(0, 200_000, 100_000)
+    with pytest.raises(IntegrityError, match="not the control sum"):
+        rig.ask("refill_complete", message=grant)
+    assert rig.status()["state"] == "ERROR"
+    assert rig.status()["log_sequence"] == sequence + 1  # the fault's own record
+
+
+@pytest.mark.parametrize(
+    ("registers", "complaint"),
+    [(Registers(0, 99_000, 100_000, 1), "not the control sum"), (Registers(0, 99_000, 99_000), "by something else")],
+    ids=["unbalanced", "a control sum that fell"],
+)
+def test_a_state_record_that_breaks_an_invariant_is_not_believed(registers: Registers, complaint: str) -> None:
+    from pes_sim.psd import state
+    from pes_sim.psd.nvram import Kind, Nvram
+
+    rig = operational(100_000)
+    books = rig.psd._books
+    forged = state.Snapshot(books.state, registers, books.time, books._chain, state.Answer())
+    Nvram(rig.storage, rig.psd._keys.derive("log")).append(Kind.STATE, state.encode(forged), lambda: b"")
+    rig.power_on()
+    assert rig.status()["state"] == "ERROR"
+    assert complaint in rig.status()["lock_reasons"][0]
+
+
+def test_a_piece_record_that_breaks_an_invariant_is_not_believed() -> None:
+    from pes_sim.psd import piece as pieces
+    from pes_sim.psd.nvram import Kind, Nvram
+    from pes_sim.psd.piece import Piece
+
+    rig = operational(100_000)
+    forged = Piece(bytes(16), rig.now, Registers(740, 100_000, 100_740, 1, 0), b"", b"x")
+    body, _ = pieces.encode(forged, rig.psd._books._chain)
+    Nvram(rig.storage, rig.psd._keys.derive("log")).append(Kind.PIECE, body, lambda: b"")
+    rig.power_on()
+    assert "something else than a refill" in rig.status()["lock_reasons"][0]
+
+
 def test_another_master_key_reads_nothing_of_the_log() -> None:
     rig = operational()
     keys = SoftwareKeyStoreNotForProduction(bytes(32), SystemEntropy())

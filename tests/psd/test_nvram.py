@@ -149,6 +149,27 @@ def test_rot_in_both_banks_of_a_record_that_others_follow_stops_the_device() -> 
             opened(storage)
 
 
+@pytest.mark.parametrize("bank", [0, BANK])
+def test_a_record_behind_a_bad_one_is_found_in_whichever_bank_it_is_left(bank: int) -> None:
+    storage = filled(8)
+    for damaged in (0, BANK):
+        storage.areas[FIRST][damaged + 5 * ALIGN + 10] ^= 1
+    storage.areas[FIRST][bank + 6 * ALIGN : bank + BANK] = bytes(BANK - 6 * ALIGN)
+    with pytest.raises(IntegrityError, match="record 6 is bad in both banks"):
+        opened(storage)
+
+
+def test_two_good_copies_that_differ_are_made_one() -> None:
+    storage = filled(3)
+    other = copy(storage)
+    append(opened(storage), 3)
+    append(opened(other), 4)
+    storage.areas[FIRST][BANK:] = other.areas[FIRST][BANK:]
+    assert opened(storage).repaired == 1
+    assert storage.areas[FIRST][:BANK] == storage.areas[FIRST][BANK:]
+    assert bodies(storage)[-1] == "body 3"
+
+
 def test_rot_in_different_banks_of_different_records_is_repaired() -> None:
     storage = filled(8)
     for victim in range(8):

@@ -162,7 +162,7 @@ def test_a_port_that_is_none_is_said_with_what_to_do(uri: str, says: str) -> Non
 
 
 def test_a_port_behind_which_nobody_answers_is_given_up_and_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pes_sim.link.ports.READ_TIMEOUT_SECONDS", 0.001)
+    monkeypatch.setattr("pes_sim.link.ports.TIMEOUT_MS", 1)
     ours, theirs = pty.openpty()
     tty.setraw(theirs)
     path = os.ttyname(theirs)

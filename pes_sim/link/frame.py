@@ -27,6 +27,9 @@ MAX_FRAME: Final = 4096
 _HEADER: Final = struct.Struct("<BBBB16s")
 _CRC: Final = struct.Struct("<I")
 OVERHEAD: Final = _HEADER.size + _CRC.size
+_LONGEST_RUN: Final = 254
+_CODES: Final = tuple(bytes((length + 1,)) for length in range(_LONGEST_RUN + 1))
+"""COBS: the byte before a run of so many bytes."""
 
 
 class FrameKind(IntEnum):
@@ -59,31 +62,33 @@ def encode(frame: Frame) -> bytes:
 
 def cobs_encode(data: bytes) -> bytes:
     """Consistent overhead byte stuffing (Cheshire and Baker, 1999): the same bytes without a 0x00."""
-    parts = []
+    parts: list[bytes] = []
     for run in data.split(b"\0"):
-        while len(run) >= 254:
-            parts.append(b"\xff" + run[:254])
-            run = run[254:]
-        parts.append(bytes((len(run) + 1,)) + run)
+        while len(run) > _LONGEST_RUN - 1:
+            parts += _CODES[_LONGEST_RUN], run[:_LONGEST_RUN]
+            run = run[_LONGEST_RUN:]
+        parts += _CODES[len(run)], run
     return b"".join(parts)
 
 
 def cobs_decode(data: bytes) -> bytes:
     """The reverse. Raises `ValueError` for bytes that no encoder makes."""
-    parts = []
-    position, length = 0, len(data)
     if not data or 0 in data:
         raise ValueError("COBS is never empty, and never holds a zero byte")
+    # Every code but that of a longest run stands where the zero was.
+    out = bytearray(data)
+    position, length, surplus = 0, len(data), [0]
     while position < length:
         code = data[position]
-        following = position + code
-        if following > length:
-            raise ValueError("COBS code points beyond the end")
-        parts.append(data[position + 1 : following])
-        if code != 0xFF and following < length:
-            parts.append(b"\0")
-        position = following
-    return b"".join(parts)
+        out[position] = 0
+        position += code
+        if code == 0xFF and position < length:
+            surplus.append(position)
+    if position != length:
+        raise ValueError("COBS code points beyond the end")
+    for position in reversed(surplus):
+        del out[position]
+    return bytes(out)
 
 
 class Framer:

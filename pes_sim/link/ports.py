@@ -21,7 +21,7 @@ from pes_sim.link.device import DeviceSession, Endpoint
 if TYPE_CHECKING:
     from serial import Serial
 
-READ_TIMEOUT_SECONDS: Final = 2
+TIMEOUT_MS: Final = 2_000
 """How long a host waits for an answer before it asks again, and for a device to take what it writes."""
 
 
@@ -57,13 +57,15 @@ class SerialTransport:
             self._port: Serial = serial.Serial(path, baud, exclusive=True)
         except (serial.SerialException, OSError, ValueError) as problem:
             raise _cannot_open(path, problem) from None
+        self._readable = _poll(self._port.fileno(), select.POLLIN)
+        self._writable = _poll(self._port.fileno(), select.POLLOUT)
 
     def read(self) -> bytes:
         # By the port's descriptor: two system calls. pyserial's read needs five, and what waits on an idle processor
         # feels each of them.
         with _line_errors(self.name):
             fd = self._port.fileno()
-            if not select.select([fd], [], [], READ_TIMEOUT_SECONDS)[0]:
+            if not self._readable.poll(TIMEOUT_MS):
                 return b""
             data = os.read(fd, 65536)
             if not data:
@@ -76,7 +78,7 @@ class SerialTransport:
             while data:
                 with contextlib.suppress(BlockingIOError):
                     data = data[os.write(fd, data) :]
-                if data and not select.select([], [fd], [], READ_TIMEOUT_SECONDS)[1]:
+                if data and not self._writable.poll(TIMEOUT_MS):
                     raise OSError("nothing takes what is written")
 
     def close(self) -> None:
@@ -165,18 +167,25 @@ class PtyServer:
                 self._opened = None
 
     def _serve(self) -> None:
+        asked = _poll(self._master, select.POLLIN, self._wake_read)
+        answerable = _poll(self._master, select.POLLOUT, self._wake_read)
         pending = b""
         while True:
-            readable, _, _ = select.select(
-                [self._wake_read] if pending else [self._master, self._wake_read],
-                [self._master] if pending else [],
-                [],
-            )
-            if self._wake_read in readable:
+            ready = (answerable if pending else asked).poll()
+            if len(ready) > 1 or ready[0][0] == self._wake_read:
                 return
-            # The terminal may be full, and an outside program may flush what select has promised.
+            # The terminal may be full, and an outside program may flush what poll has promised.
             with contextlib.suppress(BlockingIOError):
                 if not pending:
                     pending = self._session.receive(os.read(self._master, 65536), self._clock.now())
                 if pending:
                     pending = pending[os.write(self._master, pending) :]
+
+
+def _poll(fd: int, event: int, wake: int = -1) -> select.poll:
+    """Waits for `event` on `fd`, or for bytes on `wake`. Unlike select it takes any descriptor's number."""
+    poll = select.poll()
+    poll.register(fd, event)
+    if wake >= 0:
+        poll.register(wake, select.POLLIN)
+    return poll

@@ -104,7 +104,10 @@ class Books:
         if record.segment != self._segments[1]:
             self._segments = (self._segments[1], record.segment)
             self._answers = {key: old for key, old in self._answers.items() if old.segment in self._segments}
-        self._answers[request_id] = replace(record, body=b"")
+        # Where it lies, without what it holds.
+        self._answers[request_id] = Record(
+            record.sequence, record.kind, b"", record.segment, record.offset, record.span
+        )
 
     def _whole_state(self) -> bytes:
         return state.encode(Snapshot(self.state, self.registers, self.time, self._chain, Answer()))

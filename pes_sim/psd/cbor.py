@@ -1,79 +1,112 @@
 """The CBOR of bodies and messages: a small, deterministic part of it (RFC 8949 §4.2.1), one encoding a value.
 
 * Integers, byte strings, text, lists, and maps whose keys stand in order, each once. Nothing else.
-* Bytes are checked before a decoder meets them. Tags make it build what a peer likes, and a few hundred bytes of
-  nested references in a key (tags 28 and 29) hold it up for hours.
+* Reading is our own: a general decoder builds what a peer's tags tell it to, and a few hundred bytes of nested
+  references in a key (tags 28 and 29) hold it up for hours. Checking and reading are one pass here.
 """
 
 from __future__ import annotations
 
+import io
 from typing import Any, Final
 
 import cbor2
 
-_BYTES, _TEXT, _ARRAY, _MAP = 2, 3, 4, 5
-"""CBOR's major types from those with a length on. Below are integers; beyond are tags, floats, true, false, null."""
+_NEGATIVE, _BYTES, _TEXT, _ARRAY, _MAP, _OTHER = 0x20, 0x40, 0x60, 0x80, 0xA0, 0xC0
+"""The least first byte of each major type. Below are the integers from 0 on; `_OTHER` are tags, floats, true, null."""
+_INLINE: Final = 24
+"""A number below it stands in the first byte itself; this one there says: in the byte that follows."""
 _DEPTH: Final = 3
 """A body is a map, an error's detail in it is one too, and that may hold a list."""
 _LONG: Final = {24: (1, 24), 25: (2, 1 << 8), 26: (4, 1 << 16), 27: (8, 1 << 32)}
 """What an item's first byte says of a number that follows: in how many bytes, and the smallest that needs so many."""
 
+_encoders: Final[list[cbor2.CBOREncoder]] = []
+"""Encoders at rest: making one costs more than encoding a body with it. A thread takes one out while it uses it."""
+
 
 def dump(body: object) -> bytes:
     """The one encoding of `body`."""
-    data: bytes = cbor2.dumps(body, canonical=True)
+    encoder = _encoders.pop() if _encoders else cbor2.CBOREncoder(io.BytesIO(), canonical=True)
+    data: bytes = encoder.encode_to_bytes(body)
+    _encoders.append(encoder)
     return data
 
 
 def load(data: bytes) -> Any:
     """What `dump` made `data` of. Raises `ValueError` for bytes that it does not make."""
-    if _end(data, 0, _DEPTH) != len(data):
-        raise ValueError("bytes follow it")
     try:
-        return cbor2.loads(data)
-    except cbor2.CBORDecodeError:
-        raise ValueError("a text is not UTF-8") from None  # all else was checked
+        value, end = _item(data, 0, _DEPTH)
+    except IndexError:
+        raise ValueError("it ends too early") from None
+    except UnicodeDecodeError:
+        raise ValueError("a text is not UTF-8") from None
+    if end != len(data):
+        raise ValueError("bytes follow it")
+    return value
 
 
-def _end(data: bytes, at: int, depth: int) -> int:
-    """Where the item at `at` ends. Raises `ValueError` for one that no body holds."""
-    if at == len(data):
-        raise ValueError("it ends too early")
-    major, number, least = data[at] >> 5, data[at] & 0x1F, 0
+def _item(data: bytes, at: int, depth: int) -> tuple[Any, int]:
+    """The item at `at`, and where it ends. Raises `IndexError` for one that is cut off."""
+    first = data[at]
     at += 1
-    if number > 23:
-        if number not in _LONG:
-            raise ValueError("a length is left open, or reserved")
-        width, least = _LONG[number]
-        number, at = int.from_bytes(data[at : at + width], "big"), at + width
-    if major in (_BYTES, _TEXT):
-        at += number
-    if at > len(data):
-        raise ValueError("it ends too early")
-    if number < least:
-        raise ValueError("a number is longer than it needs to be")
-    if major < _ARRAY:
-        return at
-    if major > _MAP:
+    if first < _INLINE:
+        return first, at
+    number = first & 0x1F
+    if number == _INLINE and data[at] >= _INLINE:  # by far the most: a field's number, the length of bytes or a text
+        number = data[at]
+        at += 1
+    elif number >= _INLINE:
+        number, at = _number(data, at, number)
+    if first < _NEGATIVE:
+        return number, at
+    if first < _BYTES:
+        return -1 - number, at
+    if first < _ARRAY:
+        end = at + number
+        if end > len(data):
+            raise IndexError
+        return (data[at:end] if first < _TEXT else str(data[at:end], "utf-8")), end
+    if first >= _OTHER:
         raise ValueError("it holds a tag, a float, true, false or null")
     if depth == 0:
         raise ValueError("it is nested where it may not be")
-    return _end_of_array(data, at, number, depth - 1) if major == _ARRAY else _end_of_map(data, at, number, depth - 1)
+    return _array(data, at, number, depth - 1) if first < _MAP else _map(data, at, number, depth - 1)
 
 
-def _end_of_array(data: bytes, at: int, count: int, depth: int) -> int:
+def _number(data: bytes, at: int, code: int) -> tuple[int, int]:
+    if code not in _LONG:
+        raise ValueError("a length is left open, or reserved")
+    width, least = _LONG[code]
+    end = at + width
+    if end > len(data):
+        raise IndexError
+    number = int.from_bytes(data[at:end], "big")
+    if number < least:
+        raise ValueError("a number is longer than it needs to be")
+    return number, end
+
+
+def _array(data: bytes, at: int, count: int, depth: int) -> tuple[list[Any], int]:
+    items = []
     for _ in range(count):
-        at = _end(data, at, depth)
-    return at
+        item, at = _item(data, at, depth)
+        items.append(item)
+    return items, at
 
 
-def _end_of_map(data: bytes, at: int, count: int, depth: int) -> int:
-    last = (0, b"")
+def _map(data: bytes, at: int, count: int, depth: int) -> tuple[dict[Any, Any], int]:
+    pairs: dict[Any, Any] = {}
+    number = -1
+    last = last_end = at
     for _ in range(count):
-        end = _end(data, at, 0)
-        # Shorter keys first (§4.2.3), as the encoder has it. Among field numbers, as among texts, §4.2.1 says the same.
-        key = (end - at, data[at:end])
-        if key <= last:
+        key, end = _item(data, at, 0)
+        # Shorter keys first (§4.2.3), as the encoder has it; among texts §4.2.1 says the same. Field numbers, as most
+        # keys are, have the order of their encodings.
+        rises = type(key) is int and key > number >= 0
+        if not rises and (end - at, data[at:end]) <= (last_end - last, data[last:last_end]):
             raise ValueError("its keys are not in order, each once")
-        last, at = key, _end(data, end, depth)
-    return at
+        number = key if type(key) is int else -1
+        last, last_end = at, end
+        pairs[key], at = _item(data, end, depth)
+    return pairs, at

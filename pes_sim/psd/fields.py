@@ -6,7 +6,7 @@ On the wire a body is a CBOR map from the field's number to its value, so a fiel
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
@@ -29,6 +29,12 @@ class Form(StrEnum):
     BLOBS = "list of bytes"
 
 
+_KINDS: Final[Mapping[Form, type]] = {
+    Form.UINT: int, Form.INT: int, Form.BYTES: bytes, Form.TEXT: str, Form.TEXTS: list, Form.BLOBS: list,
+}  # fmt: skip
+_ITEMS: Final[Mapping[Form, type]] = {Form.TEXTS: str, Form.BLOBS: bytes}
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """A field: its number in CBOR, its name, what it holds, how much of it, and what it means."""
@@ -38,6 +44,13 @@ class Field:
     form: Form
     limit: int
     meaning: str
+    kind: type[Any] = field(init=False, repr=False)
+    least: int = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # Worked out once: `check` stands in the way of every debit.
+        object.__setattr__(self, "kind", _KINDS[self.form])
+        object.__setattr__(self, "least", -self.limit if self.form is Form.INT else 0)
 
 
 _U32: Final = (1 << 32) - 1
@@ -114,10 +127,10 @@ FIELDS: Final = (
     Field(88, "declared_mills", Form.UINT, (1 << 24) - 1, "Postage wanted; 0 for the rate table's, never below it"),
 )
 
-BY_NAME: Final[Mapping[str, Field]] = {field.name: field for field in FIELDS}
+BY_NAME: Final[Mapping[str, Field]] = {row.name: row for row in FIELDS}
 
 
-BY_NUMBER: Final[Mapping[int, Field]] = {field.number: field for field in FIELDS}
+BY_NUMBER: Final[Mapping[int, Field]] = {row.number: row for row in FIELDS}
 
 
 def fields(names: str) -> tuple[Field, ...]:
@@ -125,33 +138,28 @@ def fields(names: str) -> tuple[Field, ...]:
     return tuple(BY_NAME[name] for name in names.split())
 
 
-def check(field: Field, value: object) -> None:
+def check(wanted: Field, value: Any) -> None:
     """Raises `FieldError`, naming the field, unless `value` is what the field may hold."""
-    form, limit = field.form, field.limit
-    if form is Form.UINT:
-        good = type(value) is int and 0 <= value <= limit
-    elif form is Form.INT:
-        good = type(value) is int and -limit <= value <= limit
-    elif form is Form.BYTES:
-        good = type(value) is bytes and len(value) <= limit
-    elif form is Form.TEXT:
-        good = type(value) is str and len(value) <= limit
-    else:
-        kind = str if form is Form.TEXTS else bytes
-        good = type(value) is list and len(value) <= limit and all(type(item) is kind for item in value)
-    if not good:
-        most = "up to" if form in (Form.UINT, Form.INT) else "of length up to"
-        raise FieldError(f"field {field.name} must be {form} {most} {limit}", field=field.name)
+    kind: Any = wanted.kind
+    if type(value) is kind and wanted.least <= (value if kind is int else len(value)) <= wanted.limit:
+        if kind is not list:
+            return
+        item_kind = _ITEMS[wanted.form]
+        if all(type(item) is item_kind for item in value):
+            return
+    most = "up to" if kind is int else "of length up to"
+    raise FieldError(f"field {wanted.name} must be {wanted.form} {most} {wanted.limit}", field=wanted.name)
 
 
 def check_all(row: Sequence[Field], values: Mapping[str, object]) -> None:
     """Raises `FieldError` unless `values` has just the fields of `row`, each holding what it may."""
-    for field in row:
-        if field.name not in values:
-            raise FieldError(f"field {field.name} is missing", field=field.name)
-        check(field, values[field.name])
+    for wanted in row:
+        value = values.get(wanted.name)
+        if value is None and wanted.name not in values:
+            raise FieldError(f"field {wanted.name} is missing", field=wanted.name)
+        check(wanted, value)
     if len(row) != len(values):
-        unknown = sorted(set(values) - {field.name for field in row})
+        unknown = sorted(set(values) - {known.name for known in row})
         raise FieldError(f"unknown field {', '.join(unknown)}", field=unknown[0])
 
 

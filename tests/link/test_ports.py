@@ -18,7 +18,7 @@ import termios
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 import serial
@@ -68,7 +68,7 @@ def server(device: FakeDevice) -> Iterator[PtyServer]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hosts that give up soon, for tests of silence."""
-    monkeypatch.setattr(ports, "READ_TIMEOUT_SECONDS", 0.02)
+    monkeypatch.setattr(ports, "TIMEOUT_MS", 20)
 
 
 @contextlib.contextmanager
@@ -244,14 +244,19 @@ Rounds = queue.SimpleQueue[None]
 def rounds(monkeypatch: pytest.MonkeyPatch) -> Rounds:
     """Gets an item whenever a server waits anew. (The real wait is only watched.)"""
     begun: Rounds = queue.SimpleQueue()
-    wait = select.select
+    make = select.poll
 
-    def watched(*arguments: Any) -> tuple[list[int], list[int], list[int]]:
-        if threading.current_thread().name.startswith("pes-sim"):
-            begun.put(None)
-        return wait(*arguments)
+    class Watched:
+        def __init__(self) -> None:
+            self._poll = make()
+            self.register = self._poll.register
 
-    monkeypatch.setattr(select, "select", watched)
+        def poll(self, *arguments: int) -> list[tuple[int, int]]:
+            if threading.current_thread().name.startswith("pes-sim"):
+                begun.put(None)
+            return self._poll.poll(*arguments)
+
+    monkeypatch.setattr(select, "poll", Watched)
     return begun
 
 

@@ -9,7 +9,7 @@ import contextlib
 import os
 import select
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
@@ -63,36 +63,34 @@ class SerialTransport:
     def read(self) -> bytes:
         # By the port's descriptor: two system calls. pyserial's read needs five, and what waits on an idle processor
         # feels each of them.
-        with _line_errors(self.name):
+        try:
             fd = self._port.fileno()
             if not self._readable.poll(TIMEOUT_MS):
                 return b""
             data = os.read(fd, 65536)
             if not data:
                 raise OSError("the other end has gone")
-            return data
+        except OSError as problem:
+            raise self._lost(problem) from None
+        return data
 
     def write(self, data: bytes) -> None:
-        with _line_errors(self.name):
+        try:
             fd = self._port.fileno()
             while data:
                 with contextlib.suppress(BlockingIOError):
                     data = data[os.write(fd, data) :]
                 if data and not self._writable.poll(TIMEOUT_MS):
                     raise OSError("nothing takes what is written")
+        except OSError as problem:
+            raise self._lost(problem) from None
 
     def close(self) -> None:
         self._port.close()
 
-
-@contextlib.contextmanager
-def _line_errors(name: str) -> Iterator[None]:
-    import serial
-
-    try:
-        yield
-    except (serial.SerialException, OSError) as problem:
-        raise LinkError(f"{name} was lost: {problem}", hint="Is the meter still running, and plugged in?") from None
+    def _lost(self, problem: OSError) -> LinkError:
+        """pyserial's own exceptions are `OSError`s too."""
+        return LinkError(f"{self.name} was lost: {problem}", hint="Is the meter still running, and plugged in?")
 
 
 def _cannot_open(path: str, problem: Exception) -> LinkError:
@@ -174,12 +172,13 @@ class PtyServer:
             ready = (answerable if pending else asked).poll()
             if len(ready) > 1 or ready[0][0] == self._wake_read:
                 return
-            # The terminal may be full, and an outside program may flush what poll has promised.
-            with contextlib.suppress(BlockingIOError):
+            try:
                 if not pending:
                     pending = self._session.receive(os.read(self._master, 65536), self._clock.now())
                 if pending:
                     pending = pending[os.write(self._master, pending) :]
+            except BlockingIOError:
+                continue  # the terminal is full, or an outside program flushed what poll had promised
 
 
 def _poll(fd: int, event: int, wake: int = -1) -> select.poll:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from typing import Final
 
 import pytest
@@ -123,7 +122,7 @@ class Script:
 def answering(asked: Frame, **changes: object) -> bytes:
     """The good answer to `get`, or to `put`, with changes to its frame."""
     values = {"message": b"hello"} if asked.service == GET.code else {"record": 1}
-    return encode(replace(message.reply(asked, values), **changes))  # type: ignore[arg-type]
+    return encode(message.reply(asked, values)._replace(**changes))  # type: ignore[arg-type]
 
 
 def report(status: Status = Status.BAD_FRAME) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from typing import Any, Final
 
 import pytest
@@ -78,7 +77,7 @@ def test_the_same_request_gets_the_same_bytes_and_another_id_does_not() -> None:
     session = DeviceSession(FakeDevice())
     first = session.receive(encode(PUT_REQUEST), NOW)
     assert session.receive(encode(PUT_REQUEST), NOW + 1) == first
-    assert session.receive(encode(replace(PUT_REQUEST, request_id=ID)), NOW) != first
+    assert session.receive(encode(PUT_REQUEST._replace(request_id=ID)), NOW) != first
 
 
 def test_several_requests_at_once_are_answered_in_their_order() -> None:
@@ -126,7 +125,7 @@ def test_what_a_service_refuses_is_an_answer_with_everything_that_it_said(proble
 
 @pytest.mark.parametrize("code", [0x04, 0x7F, message.UNREADABLE])
 def test_an_unknown_service_is_refused_by_its_number_and_the_kind_of_device(code: int) -> None:
-    refusal = refusal_of(replace(GET_REQUEST, service=code))
+    refusal = refusal_of(GET_REQUEST._replace(service=code))
     assert refusal.status is Status.UNKNOWN_SERVICE
     assert refusal.message == f"a fake has no service 0x{code:02X}"
 
@@ -134,7 +133,7 @@ def test_an_unknown_service_is_refused_by_its_number_and_the_kind_of_device(code
 @pytest.mark.parametrize("version", [0, 2, 255])
 @pytest.mark.parametrize("frame", [GET_REQUEST, hello()])
 def test_a_frame_of_another_version_is_refused_in_ours(version: int, frame: Frame) -> None:
-    refusal = refusal_of(replace(frame, version=version))
+    refusal = refusal_of(frame._replace(version=version))
     assert refusal.status is Status.UNSUPPORTED_VERSION
     assert refusal.message.startswith(f"protocol version {version} is not {VERSION}")
 
@@ -142,7 +141,7 @@ def test_a_frame_of_another_version_is_refused_in_ours(version: int, frame: Fram
 @pytest.mark.parametrize("kind", [0, 3, 255])
 def test_a_frame_of_another_kind_is_refused(kind: int) -> None:
     device = FakeDevice()
-    refusal = refusal_of(replace(GET_REQUEST, kind=kind), device)
+    refusal = refusal_of(GET_REQUEST._replace(kind=kind), device)
     assert refusal.status is Status.BAD_FRAME
     assert refusal.message.startswith(f"a frame of kind {kind} is no request")
     assert device.asked == []
@@ -151,7 +150,7 @@ def test_a_frame_of_another_kind_is_refused(kind: int) -> None:
 @pytest.mark.parametrize("body", [b"", b"\xf6", b"\x80", b"\xa1\x18\xff\x00", b"\xa0\xa0", b"\xa2\x18\x32\0\x18\x32\0"])
 def test_a_body_that_cannot_be_read_is_refused_with_its_range_and_never_reaches_a_service(body: bytes) -> None:
     device = FakeDevice()
-    frame = replace(PUT_REQUEST, body=body)
+    frame = PUT_REQUEST._replace(body=body)
     refusal = refusal_of(frame, device)
     assert refusal.status is Status.BAD_BODY
     assert refusal.detail == {"start": 1, "end": len(encode(frame)) - 1}
@@ -176,7 +175,7 @@ def test_a_field_that_is_missing_wrong_or_too_much_is_refused_by_its_name(values
 def test_each_refusal_of_several_is_given_and_the_good_between_them_served() -> None:
     session = DeviceSession(FakeDevice())
     broken, good = b"\0broken\0", encode(GET_REQUEST)
-    strange = encode(replace(GET_REQUEST, service=0x55))
+    strange = encode(GET_REQUEST._replace(service=0x55))
     statuses = [frame.status for frame in frames(session.receive(broken + good + broken + strange + good, NOW))]
     assert statuses == [Status.BAD_FRAME, Status.OK, Status.BAD_FRAME, Status.UNKNOWN_SERVICE, Status.OK]
 
@@ -213,8 +212,8 @@ def test_answers_to_noise_are_less_than_the_noise() -> None:
 @pytest.mark.parametrize("status", [Status.OK, Status.BAD_FRAME])
 def test_a_reply_is_never_answered_lest_two_devices_answer_each_other_for_ever(status: Status) -> None:
     device = FakeDevice()
-    reply = replace(GET_REQUEST, kind=FrameKind.REPLY, status=status)
-    for frame in (reply, replace(reply, version=9), replace(reply, request_id=message.NO_REQUEST)):
+    reply = GET_REQUEST._replace(kind=FrameKind.REPLY, status=status)
+    for frame in (reply, reply._replace(version=9), reply._replace(request_id=message.NO_REQUEST)):
         assert DeviceSession(device).receive(encode(frame), NOW) == b""
     assert device.asked == []
 

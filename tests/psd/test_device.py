@@ -229,6 +229,17 @@ def test_request_ids_are_remembered_for_a_whole_segment() -> None:
     assert rig.registers()["piece_count"] == len(ids)
 
 
+def test_request_ids_older_than_two_segments_take_no_memory() -> None:
+    rig = operational(10_000_000, bank=SMALL_BANK)
+    per_segment = (SMALL_BANK - 3000) // 192
+    for _ in range(8 * per_segment):
+        rig.dispense()
+    remembered = len(rig.psd._books._answers)
+    assert per_segment <= remembered <= 2 * per_segment + 2
+    rig.power_on()
+    assert remembered <= len(rig.psd._books._answers) <= 2 * per_segment + 2
+
+
 # Surviving
 
 

@@ -159,6 +159,23 @@ def test_a_record_behind_a_bad_one_is_found_in_whichever_bank_it_is_left(bank: i
         opened(storage)
 
 
+def test_a_mended_copy_is_synced_before_it_counts_as_mended() -> None:
+    class Watched(MemoryStorage):
+        def write(self, name: str, offset: int, data: bytes) -> None:
+            calls.append("write")
+            super().write(name, offset, data)
+
+        def sync(self, name: str) -> None:
+            calls.append("sync")
+
+    calls: list[str] = []
+    storage = Watched()
+    storage.areas = filled(8).areas
+    storage.areas[FIRST][3 * ALIGN + 20] ^= 1
+    assert opened(storage).repaired == 1
+    assert calls == ["write", "sync"]
+
+
 def test_two_good_copies_that_differ_are_made_one() -> None:
     storage = filled(3)
     other = copy(storage)

@@ -49,6 +49,21 @@ def test_files_are_there_for_the_next_process(tmp_path: Path) -> None:
     assert third.names() == []
 
 
+def test_what_is_created_or_removed_is_on_the_disk_before_the_call_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    for name in ("fsync", "fdatasync"):
+        monkeypatch.setattr(os, name, lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")))
+    storage = FileStorage(tmp_path)
+    storage.create(NAME, 64)
+    assert synced == [str(tmp_path / NAME), str(tmp_path)]  # its zeros and length, then its name
+    synced.clear()
+    storage.remove(NAME)
+    assert synced == [str(tmp_path)]
+    storage.close()
+
+
 def test_only_the_owner_may_read_what_the_device_keeps(tmp_path: Path) -> None:
     storage = FileStorage(tmp_path / "psd")
     storage.create(NAME, 64)

@@ -43,9 +43,19 @@ class Status(IntEnum):
     REFILL_PENDING = 0x28
     NOTHING_PENDING = 0x29
     ID_BEYOND_REACH = 0x2A
+    LOG_FULL = 0x2B
+    NOT_AUTHENTICATED = 0x2C
+    AUTHENTICATION_FAILED = 0x2D
+    AUTHENTICATION_WAITS = 0x2E
+    BAD_TIME = 0x2F
 
     # 0x3_: locked; the detail says what clears it.
     LOCKED_CHECKIN_OVERDUE = 0x31
+    LOCKED_INSPECTION_DUE = 0x32
+    LOCKED_BY_PROVIDER = 0x33
+    LOCKED_REGISTER_FAULT = 0x34
+    LOCKED_ROLLBACK_FOUND = 0x35
+    LOCKED_DATE_FAULT = 0x36
 
     # 0x4_: a message of the provider (or of the PSD, at the provider) was not accepted.
     BAD_SIGNATURE = 0x40
@@ -54,13 +64,15 @@ class Status(IntEnum):
     STALE_MESSAGE = 0x43
     BAD_CERTIFICATE = 0x44
     REFUSED_BY_PROVIDER = 0x45
-    REGISTERS_DISAGREE = 0x46
+    # 0x46 was REGISTERS_DISAGREE: a provider says that in a signed refusal now. The number is not used again.
+    OLD_SOFTWARE = 0x47
 
     # 0x5_: the device cannot serve; somebody has to look at it.
     STORAGE_FAILED = 0x50
     STORAGE_FULL = 0x51
     INTEGRITY = 0x52
     NO_CONNECTION = 0x53
+    SELF_TEST_FAILED = 0x54
     INTERNAL = 0x5F
 
     def __str__(self) -> str:
@@ -179,8 +191,44 @@ class IdBeyondReach(PesError):
     status = Status.ID_BEYOND_REACH
 
 
-class LockedCheckinOverdue(PesError):
-    """72 hours without a check-in. `detail` says hours overdue and what clears it."""
+class LogFull(PesError):
+    """So many records wait for the provider's acknowledgement that no piece is dispensed. A check-in clears it."""
+
+    status = Status.LOG_FULL
+
+
+class NotAuthenticated(PesError):
+    """The service belongs to a role that has not authenticated itself. `detail["roles"]` says which have it."""
+
+    status = Status.NOT_AUTHENTICATED
+
+
+class AuthenticationFailed(PesError):
+    """The proof is wrong. `detail` says how many attempts are left, and how long to wait."""
+
+    status = Status.AUTHENTICATION_FAILED
+
+
+class AuthenticationWaits(PesError):
+    """After wrong proofs none is looked at for a while, and after too many only the provider helps."""
+
+    status = Status.AUTHENTICATION_WAITS
+
+
+class BadTime(PesError):
+    """A time that the device must not be set to."""
+
+    status = Status.BAD_TIME
+
+
+class Locked(PesError):
+    """The device is locked. `status` says for what, `detail` names all reasons and what clears them."""
+
+    status = Status.LOCKED_BY_PROVIDER
+
+
+class LockedCheckinOverdue(Locked):
+    """No check-in in time: 72 hours under IMI. `detail` says how long overdue and what clears it."""
 
     status = Status.LOCKED_CHECKIN_OVERDUE
 
@@ -209,6 +257,12 @@ class StaleMessage(PesError):
     status = Status.STALE_MESSAGE
 
 
+class OldSoftware(PesError):
+    """A software package whose version does not rise."""
+
+    status = Status.OLD_SOFTWARE
+
+
 class BadCertificate(PesError):
     """A certificate that does not chain, is out of its dates, or serves another purpose."""
 
@@ -219,12 +273,6 @@ class RefusedByProvider(PesError):
     """The provider said no, and why."""
 
     status = Status.REFUSED_BY_PROVIDER
-
-
-class RegistersDisagree(PesError):
-    """The provider's books and the device's registers cannot both be right (rollback, or a lost refill)."""
-
-    status = Status.REGISTERS_DISAGREE
 
 
 class StorageFailed(PesError):
@@ -243,10 +291,28 @@ class DirectoryInUse(StorageFailed):
     """Another process holds the state directory; the message names it."""
 
 
+class KeyStoreFailed(StorageFailed):
+    """What holds the keys (a PKCS#11 token) cannot be reached or said no. It may serve again; no key is lost by it."""
+
+
+class HostileDirectory(StorageFailed):
+    """Somebody else owns, may change or has planted a file that only its owner may touch. The hint puts it right."""
+
+
 class IntegrityError(PesError):
     """Both copies of a record are bad, or a money invariant does not hold. The device stops."""
 
     status = Status.INTEGRITY
+
+
+class KeysGone(IntegrityError):
+    """The device's keys were zeroized. No record brings them back."""
+
+
+class SelfTestFailed(PesError):
+    """A self-test of the security device failed. `detail["test"]` names it, `detail["reason"]` says what was wrong."""
+
+    status = Status.SELF_TEST_FAILED
 
 
 class ProtocolError(PesError):
@@ -276,10 +342,11 @@ _BY_STATUS: dict[int, type[PesError]] = {
     for cls in (
         FieldError, UnknownService, RefusedInState, RequestIdReused, InsufficientFunds, BadDate, MoneyError,
         UnknownDepartment, NoRate, RegisterLimit, RefillPending, NothingPending, IdBeyondReach, LockedCheckinOverdue,
-        BadSignature, BadMessage, NotForThisDevice, StaleMessage, BadCertificate, RefusedByProvider, RegistersDisagree,
-        StorageFailed, StorageFull, IntegrityError, LinkError,
+        BadSignature, BadMessage, NotForThisDevice, StaleMessage, BadCertificate, RefusedByProvider,
+        StorageFailed, StorageFull, IntegrityError, LinkError, SelfTestFailed, LogFull, NotAuthenticated,
+        AuthenticationFailed, AuthenticationWaits, BadTime, OldSoftware,
     )
-}  # fmt: skip
+} | dict.fromkeys((0x32, 0x33, 0x34, 0x35, 0x36), Locked)  # fmt: skip
 
 
 def from_wire(status: int, message: str, hint: str, detail: Mapping[str, int | str | list[str]]) -> PesError:

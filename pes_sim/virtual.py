@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -30,6 +30,9 @@ from pes_sim.meter.services import BY_NAME
 from pes_sim.money import mills
 from pes_sim.provider.centre import DataCentre
 from pes_sim.provider.pki import pem
+from pes_sim.psd.policy import Regime
+from pes_sim.psd.profile import Profile
+from pes_sim.psd.selftest import TestName
 from pes_sim.psd.storage import write_atomically
 
 DEFAULT_DEPARTMENTS: Mapping[str, str] = {"100": "General"}
@@ -41,10 +44,11 @@ class VirtualMeter(Meter):
     """A meter in this process, powered on, with `clock` and `centre` beside it. Use it in a `with`.
 
     Without a directory it is a fresh meter, checked in, that is gone after the `with`; with one it is the meter that
-    `pes-sim meter new` (or `create`) made there.
+    `pes-sim meter new` (or `create`) made there. `failing_self_tests` are names from docs/psd.md.
     """
 
-    def __init__(self, directory: Path | None = None) -> None:
+    def __init__(self, directory: Path | None = None, *, failing_self_tests: Iterable[str] = ()) -> None:
+        failing = _self_tests(failing_self_tests)
         self._server: PtyServer | None = None
         with ExitStack() as opened:
             if directory is None:
@@ -58,6 +62,7 @@ class VirtualMeter(Meter):
             entropy = self._home.entropy
             self.centre = DataCentre(directory / "provider", clock=self.clock, entropy=child(entropy, "provider"))
             opened.callback(self.centre.close)
+            self._home.failing = failing
             self._device = self._home.power_on(self.centre)
             drawn = child(entropy, f"requests after record {self._log_sequence()}")
             super().__init__(LocalCaller(self._device, self.clock, drawn))
@@ -94,6 +99,14 @@ class VirtualMeter(Meter):
         return int(answer["log_sequence"])
 
 
+def _self_tests(names: Iterable[str]) -> frozenset[TestName]:
+    known = {test.value: test for test in TestName}
+    wrong = [name for name in names if name not in known]
+    if wrong:
+        raise UsageError(f"there is no self-test {wrong[0]!r}", hint=f"Known: {', '.join(known)}")
+    return frozenset(known[name] for name in names)
+
+
 def create(
     directory: Path,
     *,
@@ -106,6 +119,8 @@ def create(
     seed: str = "",
     deposit_mills: int = 10_000_000,
     layout: str = "imi_std",
+    profile: Profile = Profile.FIPS_140_2,
+    regime: Regime = Regime.IMI,
 ) -> None:
     """Makes a meter in `directory`, with a data centre of its own, authorized, checked in, and not yet refilled.
 
@@ -113,19 +128,21 @@ def create(
 
     `start`: where its virtual clock begins (microseconds since 1970-01-01 UTC), None for the real clock. `seed`: keys,
     ids and nonces follow from it, and the meter says so; empty for the system's entropy. `deposit_mills`: what the
-    customer has on deposit with the provider. `psd_serial` 0 draws one.
+    customer has on deposit with the provider. `psd_serial` 0 draws one. `profile`: whose rules its self-tests follow;
+    `regime`: how long it may go without its provider.
     """
     entropy: Entropy = SeededEntropy(seed) if seed else SystemEntropy()
     serial = psd_serial or 1 + int.from_bytes(child(entropy, "serial")(4), "big") % 9_999_999
     if layout.endswith(".toml"):
         layout = str(Path(layout).resolve())  # the meter may be opened from elsewhere
     config = MeterConfig(
-        serial, licensing_zip, customer, layout, "real" if start is None else "virtual", utc_offset_minutes, seed
-    )
+        serial, licensing_zip, customer, layout, "real" if start is None else "virtual", utc_offset_minutes, seed,
+        str(profile), str(regime),
+    )  # fmt: skip
     mills(deposit_mills)
     check_new(directory, config, departments, start)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o755, parents=True, exist_ok=True)  # whatever the umask, others write nothing in it
     except OSError as problem:
         raise UsageError(f"{directory} cannot be made: {problem.strerror}") from None
     clock: Clock = SystemClock() if start is None else StoredClock(directory / "clock.json", start)

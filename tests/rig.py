@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -12,11 +13,15 @@ from pes_sim.entropy import SeededEntropy
 from pes_sim.indicium import layout
 from pes_sim.provider.pki import Pki
 from pes_sim.psd import messages
+from pes_sim.psd.access import user_challenge
 from pes_sim.psd.device import Psd
 from pes_sim.psd.fields import Values
-from pes_sim.psd.keys import SoftwareKeyStoreNotForProduction
 from pes_sim.psd.nvram import BANK
+from pes_sim.psd.roles import Role
+from pes_sim.psd.rtc import Rtc
+from pes_sim.psd.softkeys import SoftwareKeyStoreNotForProduction
 from pes_sim.psd.storage import MemoryStorage, Storage
+from pes_sim.psd.vault import MemoryVault
 
 NOON = parse_iso("2026-11-21T12:00:00Z")
 TODAY = "2026-11-21"
@@ -25,6 +30,9 @@ CERTIFICATE_SERIAL = 4711
 ZIP = "20260"
 CUSTOMER = "TEST CUSTOMER"
 MASTER = bytes(range(32))
+SECRET = b"the meter's secret"
+TRANSPORT = bytes(range(100, 132))
+REGISTERS = ("ascending_mills", "descending_mills", "control_sum_mills", "piece_count", "zero_piece_count")
 
 
 @cache
@@ -45,21 +53,46 @@ def piece(**changes: Any) -> Values:
     } | changes
 
 
+def correction(**changes: Any) -> Values:
+    """A redate request."""
+    request = piece(**changes)
+    del request["postage_mills"]
+    return request
+
+
 class Rig:
     """A device and everything around it. Each step gives the device's answer."""
 
-    def __init__(self, storage: Storage | None = None, bank: int = BANK, seed: str = "rig") -> None:
+    def __init__(
+        self,
+        storage: Storage | None = None,
+        bank: int = BANK,
+        seed: str = "rig",
+        rtc: Rtc = Rtc(),  # noqa: B008  # immutable
+        **made: Any,
+    ) -> None:
         self.storage = storage if storage is not None else MemoryStorage()
+        self.vault = MemoryVault()
         self.bank = bank
         self.seed = seed
+        self.rtc = rtc
+        self.options: dict[str, Any] = {}
+        """For the device itself, from the next power-on."""
+        self.how_made = {"transport_key": TRANSPORT, "profile": "FIPS 140-2", "regime": "IMI", "curve": "P-256"} | made
         self.now = NOON
         self.drawn = 0
         self.psd = self.power_on()
 
-    def power_on(self) -> Psd:
+    def power_on(self, *, log_in: bool = True) -> Psd:
+        """Off, and on again; the meter authenticates itself where the device knows it."""
         entropy = SeededEntropy(self.seed)
-        keys = SoftwareKeyStoreNotForProduction(MASTER, entropy.child("keys"))
-        self.psd = Psd(self.storage, keys, entropy=entropy, layout=layout.builtin("imi_std"), bank=self.bank)
+        keys = SoftwareKeyStoreNotForProduction(MASTER, entropy.child("keys"), self.vault)
+        self.psd = Psd(
+            self.storage, keys, entropy=entropy, layout=layout.builtin("imi_std"), bank=self.bank, rtc=self.rtc,
+            **self.options,
+        )  # fmt: skip
+        if log_in and self.status()["state"] in ("AUTHORIZED", "OPERATIONAL", "LOCKED", "WITHDRAWN"):
+            self.log_in()
         return self.psd
 
     def new_id(self) -> bytes:
@@ -69,8 +102,37 @@ class Rig:
     def ask(self, name: str, request_id: bytes = b"", **request: Any) -> Values:
         return self.psd.execute(name, request, request_id=request_id or self.new_id(), now=self.now)
 
+    # Roles
+
+    def challenge(self) -> Values:
+        return self.ask("challenge")
+
+    def user_proof(self, nonce: bytes, secret: bytes = SECRET) -> bytes:
+        return hmac.digest(secret, user_challenge(SERIAL, nonce), "sha256")
+
+    def log_in(self, role: Role = Role.USER) -> None:
+        """Opens a session."""
+        nonce = self.challenge()["nonce"]
+        proof = self.user_proof(nonce) if role is Role.USER else login(role, nonce)
+        self.ask("authenticate", role=role.value, proof=proof)
+
+    def order(self, kind: str, **fields: Any) -> bytes:
+        """A provider's order over a fresh challenge; registers as the device's own unless `fields` say otherwise."""
+        challenge = self.challenge()
+        known = self.registers()
+        values = {"psd_serial": SERIAL, "nonce": challenge["nonce"], "message_number": challenge["message_number"]}
+        return sign(kind, values | known | fields)
+
+    # Life
+
     def initialize(self) -> Values:
-        self.made = self.ask("initialize", psd_serial=SERIAL, trust_anchor=pki().ca.certificate)
+        self.made = self.ask(
+            "initialize",
+            psd_serial=SERIAL,
+            trust_anchor=pki().ca.certificate,
+            user_secret=SECRET,
+            **self.how_made,
+        )
         return self.made
 
     def authorization(self, **changes: Any) -> dict[str, Any]:
@@ -79,6 +141,8 @@ class Rig:
         return {
             "psd_serial": SERIAL,
             "nonce": self.made["nonce"],
+            "message_number": 0,
+            **dict.fromkeys(REGISTERS, 0),
             "licensing_zip": ZIP,
             "customer": CUSTOMER,
             "utc_offset_minutes": 0,
@@ -87,22 +151,19 @@ class Rig:
         } | changes
 
     def authorize(self, **changes: Any) -> Values:
-        return self.ask("authorize", message=sign("authorization", self.authorization(**changes)))
+        answer = self.ask("authorize", message=sign("authorization", self.authorization(**changes)))
+        self.log_in()
+        return answer
 
     def report(self) -> Values:
         """Begins a check-in; the values of the report."""
         return self.read("checkin_report", self.ask("checkin_begin")["message"])
 
     def read(self, kind: str, message: bytes) -> Values:
-        return messages.open_signed(message, self.made["public_key"], kind)[1]
+        return messages.open_signed(message, self.made["message_key"], kind)[1]
 
     def receipt(self, report: Values, **changes: Any) -> bytes:
-        values = {
-            "psd_serial": report["psd_serial"],
-            "nonce": report["nonce"],
-            "acknowledged": report["log_sequence"],
-        }
-        return sign("checkin_receipt", values | changes)
+        return answer("checkin_receipt", report, acknowledged=report["log_sequence"], **changes)
 
     def check_in(self) -> Values:
         return self.ask("checkin_complete", message=self.receipt(self.report()))
@@ -111,8 +172,7 @@ class Rig:
         return self.read("refill_request", self.ask("refill_begin", amount_mills=amount)["message"])
 
     def grant(self, request: Values, **changes: Any) -> bytes:
-        values = {name: request[name] for name in ("psd_serial", "nonce", "amount_mills")}
-        return sign("refill_grant", values | changes)
+        return answer("refill_grant", request, amount_mills=request["amount_mills"], **changes)
 
     def refill(self, amount: int) -> Values:
         return self.ask("refill_complete", message=self.grant(self.request_refill(amount)))
@@ -121,7 +181,8 @@ class Rig:
         return self.ask("dispense", request_id, **piece(**changes))
 
     def registers(self) -> dict[str, int]:
-        return self.ask("get_registers")
+        answered = self.ask("get_registers")
+        return {name: answered[name] for name in REGISTERS}
 
     def status(self) -> Values:
         return self.ask("get_status")
@@ -135,6 +196,19 @@ class Rig:
 def sign(kind: str, values: dict[str, Any], name: str = "test") -> bytes:
     """A message signed by the provider of a PKI."""
     return messages.sign(kind, values, pki(name).provider.sign)
+
+
+def answer(kind: str, asked: Values, **fields: Any) -> bytes:
+    """The provider's answer to a message of the PSD; `fields` may also change what it repeats."""
+    repeated = {name: asked[name] for name in ("psd_serial", "nonce", "message_number", *REGISTERS)}
+    return sign(kind, repeated | fields)
+
+
+def login(role: Role, nonce: bytes, *, psd_serial: int = SERIAL, name: str = "test") -> bytes:
+    """The proof by which provider or inspector opens a session."""
+    who = pki(name).provider if role is Role.PROVIDER else pki(name).inspector(NOON)
+    values = {"psd_serial": psd_serial, "nonce": nonce, "role": role.value, "certificate": who.certificate}
+    return messages.sign("login", values, who.sign)
 
 
 def operational(funds: int = 100_000, **rig: Any) -> Rig:

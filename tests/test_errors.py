@@ -10,7 +10,11 @@ from pes_sim import errors
 from pes_sim.errors import (
     DirectoryInUse,
     FieldError,
+    HostileDirectory,
     InsufficientFunds,
+    IntegrityError,
+    KeysGone,
+    KeyStoreFailed,
     LayoutError,
     LinkError,
     LockedCheckinOverdue,
@@ -45,21 +49,34 @@ NUMBERS = {
     "REFILL_PENDING": 0x28,
     "NOTHING_PENDING": 0x29,
     "ID_BEYOND_REACH": 0x2A,
+    "LOG_FULL": 0x2B,
+    "NOT_AUTHENTICATED": 0x2C,
+    "AUTHENTICATION_FAILED": 0x2D,
+    "AUTHENTICATION_WAITS": 0x2E,
+    "BAD_TIME": 0x2F,
     "LOCKED_CHECKIN_OVERDUE": 0x31,
+    "LOCKED_INSPECTION_DUE": 0x32,
+    "LOCKED_BY_PROVIDER": 0x33,
+    "LOCKED_REGISTER_FAULT": 0x34,
+    "LOCKED_ROLLBACK_FOUND": 0x35,
+    "LOCKED_DATE_FAULT": 0x36,
     "BAD_SIGNATURE": 0x40,
     "BAD_MESSAGE": 0x41,
     "NOT_FOR_THIS_DEVICE": 0x42,
     "STALE_MESSAGE": 0x43,
     "BAD_CERTIFICATE": 0x44,
     "REFUSED_BY_PROVIDER": 0x45,
-    "REGISTERS_DISAGREE": 0x46,
+    "OLD_SOFTWARE": 0x47,
     "STORAGE_FAILED": 0x50,
     "STORAGE_FULL": 0x51,
     "INTEGRITY": 0x52,
     "NO_CONNECTION": 0x53,
+    "SELF_TEST_FAILED": 0x54,
     "INTERNAL": 0x5F,
 }
 """The wire's numbers. A new one is added here; an old one is neither changed nor used again."""
+RETIRED = {"REGISTERS_DISAGREE": 0x46}
+"""Numbers that once meant something, and are not used again."""
 
 ERRORS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, PesError)]
 
@@ -74,6 +91,10 @@ COMES_BACK_AS = {
     ProtocolError: PesError,
     # Which process holds a directory is no status of its own.
     DirectoryInUse: StorageFailed,
+    # To the host a token that does not answer is storage that does not, and keys that are gone stop the device.
+    KeyStoreFailed: StorageFailed,
+    KeysGone: IntegrityError,
+    HostileDirectory: StorageFailed,
 }
 """The errors that do not come back over the wire as themselves, and why. All others do."""
 
@@ -87,6 +108,7 @@ def made(kind: type[PesError]) -> PesError:
 
 def test_every_status_keeps_the_number_that_it_has_always_had() -> None:
     assert {status.name: status.value for status in Status} == NUMBERS
+    assert not set(RETIRED.values()) & set(NUMBERS.values())
 
 
 def test_every_status_has_a_number_of_its_own_that_fits_one_byte() -> None:
@@ -187,7 +209,7 @@ def test_a_bad_value_is_a_value_error_too(kind: type[PesError]) -> None:
     assert issubclass(kind, ValueError)
 
 
-@pytest.mark.parametrize("kind", [StorageFull, DirectoryInUse])
+@pytest.mark.parametrize("kind", [StorageFull, DirectoryInUse, HostileDirectory])
 def test_whoever_catches_a_storage_that_failed_catches_its_kinds(kind: type[PesError]) -> None:
     assert issubclass(kind, StorageFailed)
 

@@ -125,6 +125,24 @@ def serve(folder: Path) -> int:
     return 0
 
 
+_COLD = """
+import time
+from pes_sim.entropy import SystemEntropy
+from pes_sim.psd.profile import Profile
+from pes_sim.psd.selftest import SelfTests, Subject
+begin = time.perf_counter()
+SelfTests(Subject(SystemEntropy(), lambda: (b"", b""), lambda: (b"", b"")), Profile.FIPS_140_2).power_on()
+print(time.perf_counter() - begin)
+"""
+"""Self-tests where nothing has been used before: the cryptographic library is imported and set up in them."""
+
+
+def cold_self_tests() -> float:
+    """Seconds; the median of some new processes."""
+    runs = [subprocess.run([sys.executable, "-c", _COLD], check=True, capture_output=True) for _ in range(ROUNDS)]
+    return statistics.median(float(run.stdout) for run in runs)
+
+
 def dispensing(folder: Path) -> list[Line]:
     key, algorithm = ec.generate_private_key(ec.SECP256R1()), ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
     log = os.open(folder / "limit", os.O_RDWR | os.O_CREAT)
@@ -161,6 +179,12 @@ def dispensing(folder: Path) -> list[Line]:
         def through_pty() -> None:
             client.call("dispense", asked)
 
+        def status() -> None:
+            psd.execute("get_status", {}, request_id=b"", now=now)
+
+        def self_tests() -> None:
+            psd._new_tests().power_on()
+
         def printed() -> None:
             meter.print_piece(department="100", destination="100011234", mailing_date=today)
 
@@ -169,16 +193,21 @@ def dispensing(folder: Path) -> list[Line]:
         bare_sync, bare_limit, inside, pty = turns([sync, limit, in_process, through_pty], 100, moves)
         os.sched_setaffinity(0, anywhere)
         whole = turns([printed], 100)[0]
+        bare_status, tested = turns([status, self_tests], 20)
         client.close()
         other.communicate()
+    cold = cold_self_tests()
     os.close(log)
     return [
         Line("durable dispense, in process", us(inside), f"fdatasync {us(bare_sync)} + P-256 = {us(bare_limit)}",
-             bare_limit / inside, "at least 0.5", bare_limit / inside >= 0.5),
+             bare_limit / inside, "at least 0.7", bare_limit / inside >= 0.7),
         Line("durable dispense, through the pty", us(pty), f"in process {us(inside)}", inside / pty,
              "at least 0.5", inside / pty >= 0.5),
         Line("print_piece: rate, debit, department", us(whole), f"durable dispense {us(inside)}", inside / whole,
              "", None),
+        Line("get_status, in process", us(bare_status), "", None, "at most 20 us", bare_status <= 20e-6),
+        Line("self-tests at power-on, warm", us(tested), "", None, "at most 50 ms", tested <= 0.05),
+        Line("the same, in a new process", us(cold), "imports included", None, "at most 50 ms", cold <= 0.05),
     ]  # fmt: skip
 
 

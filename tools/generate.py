@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from pes_sim.clock import HOUR
 from pes_sim.errors import Status
 from pes_sim.indicium import layout as layouts
 from pes_sim.link.message import HELLO
@@ -14,6 +15,10 @@ from pes_sim.meter import services as meter_services
 from pes_sim.psd import messages
 from pes_sim.psd.fields import FIELDS, Field, Form
 from pes_sim.psd.lifecycle import TRANSITIONS, State
+from pes_sim.psd.locks import LOCKS
+from pes_sim.psd.policy import POLICIES
+from pes_sim.psd.roles import Role
+from pes_sim.psd.selftest import TESTS
 from pes_sim.psd.services import SERVICES, Service
 
 ROOT = Path(__file__).parent.parent
@@ -30,23 +35,63 @@ def _names(fields: Sequence[Field]) -> str:
     return ", ".join(field.name for field in fields) or "none"
 
 
-def _states(service: Service) -> str:
-    if service.states == frozenset(State):
-        return "all"
-    return ", ".join(state for state in State if state in service.states)
-
-
 def _services(rows: Iterable[Service]) -> str:
     def flags(s: Service) -> str:
         return "signed by the provider" if s.signed else "once per request id" if s.changes else "reads"
 
-    head = ("code", "service", "states", "request", "reply", "effect", "meaning")
+    head = ("code", "service", "request", "reply", "effect", "meaning")
     return table(
         head,
+        [(f"0x{s.code:02X}", s.name, _names(s.request), _names(s.reply), flags(s), s.meaning) for s in rows],
+    )
+
+
+def _refusals() -> str:
+    return table(
+        ("service", "needs", "may be refused with"),
+        [(s.name, ", ".join(s.needs) or "nothing", ", ".join(status.name for status in s.statuses)) for s in SERVICES],
+    )
+
+
+def _matrix() -> str:
+    """Service by state: who may ask for it there."""
+
+    def who(s: Service) -> str:
+        return "all" if Role.NONE in s.roles else ", ".join(role for role in Role if role in s.roles)
+
+    head = ("service", "for", *(state.value.lower() for state in State))
+    return table(head, [(s.name, who(s), *("yes" if state in s.states else "" for state in State)) for s in SERVICES])
+
+
+def _locks() -> str:
+    return table(
+        ("reason", "status", "when", "cleared by", "the provider may order it"),
         [
-            (f"0x{s.code:02X}", s.name, _states(s), _names(s.request), _names(s.reply), flags(s), s.meaning)
-            for s in rows
+            (lock, str(row.status), row.meaning, row.cleared_by, "yes" if row.ordered else "")
+            for lock, row in LOCKS.items()
         ],
+    )
+
+
+def _policies() -> str:
+    def span(microseconds: int) -> str:
+        hours = microseconds // HOUR
+        return "none" if not hours else f"{hours} h" if hours <= 72 else f"{hours // 24} days"
+
+    return table(
+        ("regime", "check-in due", "locked", "inspection warning", "inspection lock", "dial-up"),
+        [
+            (regime, span(p.warn), span(p.block), span(p.inspection_warn), span(p.inspection_block),
+             "allowed" if p.dial_up else "no")
+            for regime, p in POLICIES.items()
+        ],
+    )  # fmt: skip
+
+
+def _self_tests() -> str:
+    return table(
+        ("name", "kind", "vouches for", "140-2 profile", "140-3 profile", "source"),
+        [(t.name, t.kind, t.algorithm or "", t.fips_140_2.value, t.fips_140_3.value, t.source) for t in TESTS],
     )
 
 
@@ -60,13 +105,13 @@ def _field_rows() -> str:
     )
 
 
+_SIGNERS = {"psd": "the PSD", "provider": "the provider", "role": "provider or inspector"}
+
+
 def _message_rows() -> str:
     return table(
         ("number", "message", "signed by", "fields"),
-        [
-            (k.number, k.name, {"psd": "the PSD"}.get(k.signer, "the provider"), _names(k.fields))
-            for k in messages.KINDS
-        ],
+        [(k.number, k.name, _SIGNERS[k.signer], _names(k.fields)) for k in messages.KINDS],
     )
 
 
@@ -81,10 +126,14 @@ def _transitions() -> str:
     )
 
 
+_ANYWHERE = (State.ERROR, State.ZEROIZED)
+"""Where every state leads: arrows from all of them would hide the others."""
+
+
 def _diagram() -> str:
     lines = ["```mermaid", "stateDiagram-v2", f"    [*] --> {State.UNINITIALIZED}"]
     for state, row in TRANSITIONS.items():
-        lines += [f"    {state} --> {target}: {event}" for event, target in row.items() if target is not State.ERROR]
+        lines += [f"    {state} --> {target}: {event}" for event, target in row.items() if target not in _ANYWHERE]
     return "\n".join([*lines, "```"])
 
 
@@ -111,8 +160,15 @@ SECTIONS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "fields": _field_rows,
         "messages": _message_rows,
         "statuses": _statuses,
-        "transitions": _transitions,
+        "refusals": _refusals,
+    },
+    "docs/psd.md": {
         "diagram": _diagram,
+        "transitions": _transitions,
+        "matrix": _matrix,
+        "locks": _locks,
+        "policies": _policies,
+        "self-tests": _self_tests,
     },
     "docs/indicia.md": {name: _layout(name) for name in layouts.BUILT_IN},
 }

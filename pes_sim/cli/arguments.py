@@ -59,6 +59,13 @@ def _print(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     what.add_argument("--resume", metavar="ID", help="go on with a job that stopped; pieces already paid stay paid")
     p.add_argument("--out", type=Path, required=True, metavar="FILE.pdf", help="the PDF to write (replaced)")
     p.add_argument("--skip-bad", action="store_true", help="print the good rows and list the others")
+    _faults(p)
+
+
+def _faults(parser: argparse.ArgumentParser) -> None:
+    """Options that break the meter while this command runs."""
+    parser.add_argument("--fail-self-test", action="append", default=[], metavar="NAME",
+                        help="a self-test of the PSD fails, such as sha-256 (docs/psd.md lists them)")  # fmt: skip
 
 
 def _verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -110,14 +117,20 @@ def _meter(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     p.add_argument("--start", default="", metavar="TIME", help="where a virtual clock begins (default: now)")
     p.add_argument("--utc-offset", default="+00:00", metavar="±HH:MM", help="the meter's fixed offset from UTC")
     p.add_argument("--layout", default="imi_std", metavar="NAME", help="imi_std, or a layout's .toml file")
+    p.add_argument("--profile", choices=("140-2", "140-3"), default="140-2",
+                   help="whose rules the self-tests follow: FIPS 140-2 or 140-3 (140-2)")  # fmt: skip
+    p.add_argument("--regime", choices=("IMI", "IBI"), default="IMI",
+                   help="IMI: a check-in every 72 hours; IBI: every 90 days, and inspections (IMI)")  # fmt: skip
     p.add_argument("--seed", default="", metavar="TEXT", help="keys follow from it; the meter says so")
     p = action("status", "State, registers, hours to the lockout, departments", "m1 --json")
     p.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    _faults(p)
     p = action("refill", "Add postage from the customer's funds", "m1 50.00")
     p.add_argument("amount", metavar="DOLLARS")
+    _faults(p)
     p = action("deposit", "Put funds on the customer's account with the provider, for refills", "m1 500.00")
     p.add_argument("amount", metavar="DOLLARS")
-    action("checkin", "Report to the data centre, which restarts the 72 hours", "m1")
+    _faults(action("checkin", "Report to the data centre, which restarts the 72 hours", "m1"))
     p = action("advance", "Move a virtual clock on", "m1 72h1m")
     p.add_argument("duration", metavar="TIME", help="such as 72h1m, 3d or 90s")
     action("specimens", "Specimens printed each day, to be collected and destroyed (39 CFR 501.9)", "m1")

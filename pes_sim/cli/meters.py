@@ -11,7 +11,14 @@ from typing import Any
 from pes_sim.clock import SystemClock, iso, parse_duration, parse_iso
 from pes_sim.errors import MoneyError, UsageError
 from pes_sim.meter.job import read_rows
+from pes_sim.meter.meter import MeterStatus
 from pes_sim.money import dollars, parse
+from pes_sim.psd.lifecycle import Lock
+from pes_sim.psd.locks import LOCKS
+from pes_sim.psd.policy import Regime
+from pes_sim.psd.profile import Profile
+from pes_sim.psd.roles import Role
+from pes_sim.psd.services import BY_NAME as PSD_SERVICES
 from pes_sim.virtual import DEFAULT_DEPARTMENTS, VirtualMeter, create
 
 
@@ -34,6 +41,8 @@ def run_new(options: argparse.Namespace) -> int:
         seed=options.seed,
         deposit_mills=amount("--deposit", options.deposit),
         layout=options.layout,
+        profile=Profile(f"FIPS {options.profile}"),
+        regime=Regime(options.regime),
     )
     with VirtualMeter(options.directory) as meter:
         info = meter.info()
@@ -48,14 +57,19 @@ def run_new(options: argparse.Namespace) -> int:
 
 def run_status(options: argparse.Namespace) -> int:
     """`pes-sim meter status DIR`"""
-    with VirtualMeter(options.directory) as meter:
+    with VirtualMeter(options.directory, failing_self_tests=options.fail_self_test) as meter:
         document = status_document(meter)
     if options.json:
         print(json.dumps(document, indent=2))
         return 0
-    print(f"Meter {document['psd_serial']}: {document['state']}")
+    under_way = f", {document['sub_state']}" if document["sub_state"] else ""
+    print(f"Meter {document['psd_serial']}: {document['state']}{under_way}")
     for reason in document["lock_reasons"]:
-        print(f"  because: {reason}. A check-in clears it: pes-sim meter checkin {options.directory}")
+        print(f"  because: {reason}.{_what_clears(reason, options.directory)}")
+    for name in document["self_tests_failed"]:
+        print(f"  failed self-test: {name}")
+    for warning in document["warnings"]:
+        print(f"  warning: {warning}")
     hours = document["hours_to_lockout"]
     print(f"  check-in   {f'due within {hours} h' if hours >= 0 else f'overdue by {-hours} h'}")
     print(f"  clock      {document['device_time']} ({document['clock']}), its date is {document['today']}")
@@ -63,6 +77,7 @@ def run_status(options: argparse.Namespace) -> int:
     print(f"  available  {dollars(document['descending_mills'])}")
     print(f"  control    {dollars(document['control_sum_mills'])}")
     print(f"  pieces     {document['piece_count']}")
+    print(f"  reprints   {document['reprint_count']}")
     for code, total in document["departments"].items():
         print(f"  department {code} {total['name']}: {total['piece_count']} pieces, {dollars(total['postage_mills'])}")
     print(f"  {document['notice']}")
@@ -80,8 +95,13 @@ def status_document(meter: VirtualMeter) -> dict[str, Any]:
         "notice": info["notice"],
         "licensing_zip": info["licensing_zip"],
         "customer": info["customer"],
+        "profile": info["profile"],
+        "regime": info["regime"],
         "state": status.state,
+        "sub_state": status.sub_state,
         "lock_reasons": status.lock_reasons,
+        "cleared_by": status.cleared_by,
+        "warnings": status.warnings + _without_session(status),
         "hours_to_lockout": status.hours_to_lockout,
         "device_time": iso(status.device_time),
         "clock": meter.home.config.clock,
@@ -91,7 +111,9 @@ def status_document(meter: VirtualMeter) -> dict[str, Any]:
         "control_sum_mills": registers.control_sum_mills,
         "piece_count": registers.piece_count,
         "zero_piece_count": registers.zero_piece_count,
+        "reprint_count": status.reprint_count,
         "refill_pending_mills": status.refill_pending_mills,
+        "self_tests_failed": status.self_tests_failed,
         "repaired": status.repaired,
         "departments": {
             d.code: {"name": d.name, "piece_count": d.pieces, "postage_mills": d.postage_mills}
@@ -100,10 +122,28 @@ def status_document(meter: VirtualMeter) -> dict[str, Any]:
     }
 
 
+def _what_clears(reason: str, directory: Path) -> str:
+    """A sentence on it, for a reason that is a lock; a device that has stopped gives the fault for a reason."""
+    if reason not in list(Lock):
+        return ""
+    said = {
+        "checkin": f" A check-in clears it: pes-sim meter checkin {directory}",
+        "set_time": " The provider clears it, who sets the time",
+        "unlock": " The provider clears it, by its order to unlock",
+    }
+    return said[LOCKS[Lock(reason)].cleared_by]
+
+
+def _without_session(status: MeterStatus) -> list[str]:
+    if status.role == Role.USER or status.state not in PSD_SERVICES["authenticate"].states:
+        return []
+    return ["the PSD does not know this meter: is meter.key the one that was made with it?"]
+
+
 def run_refill(options: argparse.Namespace) -> int:
     """`pes-sim meter refill DIR DOLLARS`"""
     wanted = amount("the amount", options.amount)
-    with VirtualMeter(options.directory) as meter:
+    with VirtualMeter(options.directory, failing_self_tests=options.fail_self_test) as meter:
         registers = meter.refill(wanted)
     print(f"{dollars(wanted)} added, {dollars(registers.descending_mills)} available")
     return 0
@@ -122,7 +162,7 @@ def run_deposit(options: argparse.Namespace) -> int:
 
 def run_checkin(options: argparse.Namespace) -> int:
     """`pes-sim meter checkin DIR`"""
-    with VirtualMeter(options.directory) as meter:
+    with VirtualMeter(options.directory, failing_self_tests=options.fail_self_test) as meter:
         status = meter.check_in()
     print(f"checked in: {status.state}, {status.hours_to_lockout} h to the next one")
     return 0

@@ -27,6 +27,7 @@ from pes_sim.meter.job import Job, JobPiece, read_job
 from pes_sim.meter.meter import Meter, Printed
 from pes_sim.money import dollars
 from pes_sim.preview.pdf import EnvelopePdf, Imprint
+from pes_sim.psd.owned import read_regular
 from pes_sim.psd.storage import write_atomically
 from pes_sim.virtual import VirtualMeter
 
@@ -46,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     """`pes-sim print --meter DIR --job FILE.csv --out FILE.pdf`"""
     if options.out.exists() and not (options.out.is_file() or options.out.is_dir()):
         raise UsageError(f"{options.out} is a device or a pipe", hint="Give the name of a PDF file")
-    with VirtualMeter(options.meter) as meter:
+    with VirtualMeter(options.meter, failing_self_tests=options.fail_self_test) as meter:
         job_id, pieces = _load(options, meter)
         print(f"{job_id}: {len(pieces)} pieces", flush=True)
         before = meter.registers()
@@ -202,6 +203,6 @@ def _load_saved(directory: Path, job_id: str) -> list[JobPiece]:
     if job_id not in known:
         raise UsageError(f"{directory} has no job {job_id!r}", hint=f"Known: {', '.join(known[-5:]) or 'none'}")
     try:
-        return [JobPiece(**row) for row in json.loads(path.read_bytes())]
+        return [JobPiece(**row) for row in json.loads(read_regular(path))]
     except (ValueError, TypeError) as problem:
         raise UsageError(f"{path} cannot be understood: {problem}") from None

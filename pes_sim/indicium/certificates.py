@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from pes_sim.clock import SECOND, iso
 from pes_sim.errors import BadCertificate
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class Purpose(StrEnum):
     ANCHOR = "PES-SIM test CA"
     PROVIDER = "PES-SIM provider messages"
     PSD = "PES-SIM specimen indicia"
+    INSPECTOR = "PES-SIM postal inspector"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,13 @@ def read(der: bytes, anchor: bytes, purpose: Purpose) -> Checked:
         certificate = _load(der)
         _check(certificate, _load(anchor), purpose)
         return _read(certificate)
+
+
+def check_dates(checked: Checked, time: int) -> None:
+    """Raises `BadCertificate` unless the certificate holds at `time`, in microseconds since 1970-01-01 UTC."""
+    if not checked.not_before <= time // SECOND <= checked.not_after:
+        first, last = iso(checked.not_before * SECOND), iso(checked.not_after * SECOND)
+        raise BadCertificate(f"a certificate that holds from {first} to {last} does not hold at {iso(time)}")
 
 
 def _read(certificate: Certificate) -> Checked:
@@ -98,8 +107,10 @@ def _check(certificate: Certificate, anchor: Certificate, purpose: Purpose) -> N
     if units != [purpose.value]:
         raise BadCertificate(f"the certificate is for {', '.join(units) or 'no purpose'}, not for {purpose.value}")
     key = certificate.public_key()
-    if not (isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)):
-        raise BadCertificate("the certificate's key is not a P-256 key")
+    curves = (ec.SECP256R1, ec.SECP224R1) if purpose is Purpose.PSD else (ec.SECP256R1,)
+    if not (isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, curves)):
+        allowed = " or ".join({ec.SECP256R1: "P-256", ec.SECP224R1: "P-224"}[curve] for curve in curves)
+        raise BadCertificate(f"the certificate's key is not a {allowed} key")
     try:
         certificate.verify_directly_issued_by(anchor)
     except (ValueError, TypeError, InvalidSignature):

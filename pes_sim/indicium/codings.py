@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from typing import Literal
 
 Value = int | str | bytes
@@ -71,12 +72,19 @@ def _bytes(length: int, _: Mapping[str, int]) -> tuple[Encode, Decode]:
     return encode, bytes
 
 
+@lru_cache(maxsize=128)
+def iso_date(text: str) -> date:
+    """The date that `text` says, YYYY-MM-DD. Raises `ValueError`. A day's mail has few of them."""
+    day = date.fromisoformat(text)
+    if day.isoformat() != text:  # newer Pythons also take 20261121 and 2026-W47-6
+        raise ValueError
+    return day
+
+
 def _date(length: int, _: Mapping[str, int]) -> tuple[Encode, Decode]:
     def encode(value: Value) -> bytes:
         try:
-            day = date.fromisoformat(value)  # type: ignore[arg-type]
-            if day.isoformat() != value:  # newer Pythons also take 20261121 and 2026-W47-6
-                raise ValueError
+            day = iso_date(value)
         except (TypeError, ValueError):
             raise ValueError("must be a date, YYYY-MM-DD") from None
         return (day.year * 10000 + day.month * 100 + day.day).to_bytes(length, "little")

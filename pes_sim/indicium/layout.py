@@ -95,7 +95,7 @@ class Layout:
         self.signature = _signature(top.table("signature"))
         self.fields = tuple(_field(row) for row in top.tables("field"))
         top.done()
-        self._codecs = tuple(self._compile(row, where) for row in self.fields)
+        self.codecs = tuple(self._compile(row, where) for row in self.fields)
         self.signed_length = sum(row.length for row in self.fields)
         self.length = self.signed_length + self.signature.length
         self._check(where)
@@ -147,30 +147,7 @@ class Layout:
 
     def pack(self, values: Mapping[str, Value]) -> bytes:
         """The bytes to be signed. Raises `LayoutError` for a missing, unknown or impossible value."""
-        if not self.writable:
-            raise LayoutError(f"layout {self.name} is read-only", hint="This construct is read here, never made")
-        provider = values.get("provider_id")
-        if provider != SPECIMEN_PROVIDER:
-            raise LayoutError(f"provider ID {provider!r} is refused: specimens bear {SPECIMEN_PROVIDER} only",
-                              hint="39 CFR 501.9: a test system never prints under a real provider's ID")  # fmt: skip
-        parts = []
-        name = ""
-        try:
-            for name, _, _, encode, _ in self._codecs:
-                parts.append(encode(values[name]))
-        except KeyError:
-            raise LayoutError(f"layout {self.name} needs a value for {name}") from None
-        except ValueError as problem:
-            raise LayoutError(f"{name} {problem}, not {values[name]!r}", field=name) from None
-        if len(values) != len(parts):
-            unknown = sorted(set(values) - {row.name for row in self.fields})
-            raise LayoutError(f"layout {self.name} has no field {', '.join(unknown)}")
-        packed = b"".join(parts)
-        if packed[1:3] in REAL_PROVIDERS:
-            # Where IMI has the provider, whatever this layout calls the field.
-            raise LayoutError(f"bytes 1 and 2 would read as the real provider {packed[1:3].decode()}",
-                              hint="Put another field there, or the provider ID")  # fmt: skip
-        return packed
+        return Packer(self, {}).pack(values)
 
     def unpack(self, payload: bytes) -> Indicium:
         """The fields of `payload`. Raises `PayloadError` naming the field in which a short one ends."""
@@ -183,14 +160,14 @@ class Layout:
             )  # fmt: skip
         return Indicium(
             layout=self,
-            values={name: decode(payload[start:end]) for name, start, end, _, decode in self._codecs},
+            values={name: decode(payload[start:end]) for name, start, end, _, decode in self.codecs},
             signed=payload[: self.signed_length],
             signature=payload[self.signed_length : self.length],
             trailing=payload[self.length :],
         )
 
     def _field_at(self, position: int) -> tuple[str, int, int]:
-        for name, start, end, _, _ in self._codecs:
+        for name, start, end, _, _ in self.codecs:
             if position < end:
                 return name, start, end
         return "signature", self.signed_length, self.length
@@ -210,6 +187,55 @@ class Layout:
             rows.append(Row("trailing", self.length, len(parsed.trailing), parsed.trailing, parsed.trailing, "",
                             "Bytes after the layout's end, kept as they are", "assumed", ""))  # fmt: skip
         return rows
+
+
+class Packer:
+    """Packs by a layout where some values stay the same: those are looked at and encoded once."""
+
+    def __init__(self, layout: Layout, fixed: Mapping[str, Value]) -> None:
+        if not layout.writable:
+            raise LayoutError(f"layout {layout.name} is read-only", hint="This construct is read here, never made")
+        self._layout = layout
+        self._fixed = dict(fixed)
+        self._parts: list[bytes] = []
+        self._rest: list[tuple[int, str, Encode]] = []
+        for index, (name, _, _, encode, _) in enumerate(layout.codecs):
+            if name in fixed:
+                self._parts.append(_encoded(name, encode, fixed))
+            else:
+                self._parts.append(b"")
+                self._rest.append((index, name, encode))
+
+    def pack(self, values: Mapping[str, Value]) -> bytes:
+        """The bytes to be signed. `values`: all that is not fixed. Raises as `Layout.pack` does."""
+        provider = self._fixed.get("provider_id") or values.get("provider_id")
+        if provider != SPECIMEN_PROVIDER:
+            raise LayoutError(f"provider ID {provider!r} is refused: specimens bear {SPECIMEN_PROVIDER} only",
+                              hint="39 CFR 501.9: a test system never prints under a real provider's ID")  # fmt: skip
+        parts, name = self._parts.copy(), ""
+        try:
+            for index, name, encode in self._rest:
+                parts[index] = encode(values[name])
+        except (KeyError, ValueError):
+            _encoded(name, encode, values)  # raises what is wrong
+        if len(values) != len(self._rest):
+            unknown = sorted(set(values) - {name for _, name, _ in self._rest})
+            raise LayoutError(f"layout {self._layout.name} has no field {', '.join(unknown)}")
+        packed = b"".join(parts)
+        if packed[1:3] in REAL_PROVIDERS:
+            # Where IMI has the provider, whatever this layout calls the field.
+            raise LayoutError(f"bytes 1 and 2 would read as the real provider {packed[1:3].decode()}",
+                              hint="Put another field there, or the provider ID")  # fmt: skip
+        return packed
+
+
+def _encoded(name: str, encode: Encode, values: Mapping[str, Value]) -> bytes:
+    try:
+        return encode(values[name])
+    except KeyError:
+        raise LayoutError(f"the layout needs a value for {name}") from None
+    except ValueError as problem:
+        raise LayoutError(f"{name} {problem}, not {values[name]!r}", field=name) from None
 
 
 def _field(row: Document) -> Field:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
 
 P256_LENGTH: Final = 64
+P224_LENGTH: Final = 56
 
 
 def verify_p256(point: bytes, message: bytes, signature: bytes) -> None:
@@ -19,13 +20,26 @@ def verify_p256(point: bytes, message: bytes, signature: bytes) -> None:
 
     `point` is the public key as an uncompressed point, 65 bytes (SEC 1).
     """
+    _verify("P-256", P256_LENGTH, point, message, signature)
+
+
+def verify_p224(point: bytes, message: bytes, signature: bytes) -> None:
+    """ECDSA P-224 with SHA-256: r and s (28 bytes each, big-endian) over `message`. Raises `BadSignature`.
+
+    `point` is the public key as an uncompressed point, 57 bytes (SEC 1).
+    """
+    _verify("P-224", P224_LENGTH, point, message, signature)
+
+
+def _verify(curve: str, length: int, point: bytes, message: bytes, signature: bytes) -> None:
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric import utils
 
-    if len(signature) != P256_LENGTH:
-        raise BadSignature(f"a signature has {P256_LENGTH} bytes, not {len(signature)}")
-    der = utils.encode_dss_signature(int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big"))
-    key, algorithm = _p256(point)
+    if len(signature) != length:
+        raise BadSignature(f"a signature has {length} bytes, not {len(signature)}")
+    half = length // 2
+    der = utils.encode_dss_signature(int.from_bytes(signature[:half], "big"), int.from_bytes(signature[half:], "big"))
+    key, algorithm = _public_key(curve, point)
     try:
         key.verify(der, message, algorithm)
     except InvalidSignature:
@@ -33,15 +47,20 @@ def verify_p256(point: bytes, message: bytes, signature: bytes) -> None:
 
 
 @lru_cache(maxsize=256)
-def _p256(point: bytes) -> tuple[ec.EllipticCurvePublicKey, ec.ECDSA]:
+def _public_key(curve: str, point: bytes) -> tuple[ec.EllipticCurvePublicKey, ec.ECDSA]:
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec
 
     try:
-        key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
+        key = ec.EllipticCurvePublicKey.from_encoded_point(
+            ec.SECP256R1() if curve == "P-256" else ec.SECP224R1(), point
+        )
     except ValueError:
-        raise BadSignature("the public key is not a point on P-256") from None
+        raise BadSignature(f"the public key is not a point on {curve}") from None
     return key, ec.ECDSA(hashes.SHA256())
 
 
-SCHEMES: Final[Mapping[str, Callable[[bytes, bytes, bytes], None]]] = {"ecdsa-p256-sha256": verify_p256}
+SCHEMES: Final[Mapping[str, Callable[[bytes, bytes, bytes], None]]] = {
+    "ecdsa-p256-sha256": verify_p256,
+    "ecdsa-p224-sha256": verify_p224,
+}

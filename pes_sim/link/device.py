@@ -11,11 +11,15 @@ import logging
 from collections.abc import Mapping
 from typing import Final, Protocol
 
-from pes_sim.errors import PesError, ProtocolError, Status, UnknownService
+from pes_sim.errors import FieldError, PesError, ProtocolError, Status, UnknownService
 from pes_sim.link import message
 from pes_sim.link.frame import MAX_FRAME, MIN_MAX_FRAME, OVERHEAD, VERSION, Frame, FrameKind, Framer, encode
 from pes_sim.psd.fields import Values, check_all
 from pes_sim.psd.services import Service
+
+_GROWS: Final[Mapping[str, tuple[str, int]]] = {"dispense_batch": ("pieces", 132)}
+"""Services whose answer grows with the request: with which field, and by how many bytes an item at most."""
+_REST_OF_AN_ANSWER: Final = 160
 
 _log: Final = logging.getLogger(__name__)
 
@@ -86,7 +90,21 @@ class DeviceSession:
         service = self._endpoint.services.get(frame.service)
         if service is None:
             raise UnknownService(f"a {self._endpoint.kind} has no service 0x{frame.service:02X}")
-        return self._endpoint.execute(service.name, message.read_values(frame), request_id=frame.request_id, now=now)
+        values = message.read_values(frame)
+        self._check_answer_fits(service, values)
+        return self._endpoint.execute(service.name, values, request_id=frame.request_id, now=now)
+
+    def _check_answer_fits(self, service: Service, request: Values) -> None:
+        """Before anything is paid: an answer that no frame takes would be one that never arrives."""
+        if service.name not in _GROWS:
+            return
+        field, each = _GROWS[service.name]
+        items, most = request.get(field), (self._max_frame - _REST_OF_AN_ANSWER) // each
+        if isinstance(items, list) and len(items) > most:
+            raise FieldError(
+                f"{len(items)} {field} have an answer that is longer than a frame of {self._max_frame} bytes",
+                hint=f"At most {most} at a time; say hello for longer frames", field=field, most=most,
+            )  # fmt: skip
 
     def _hello(self, asked: Values, frame: Frame) -> Values:
         check_all(message.HELLO.request, asked)

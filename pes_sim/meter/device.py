@@ -2,69 +2,79 @@
 
 * The PSD's record carries the department, so one durable write holds both the debit and who pays for it.
 * A request id counts once, for ever: the same print request gets the same indicium again.
-* Refill and check-in go through the meter's own connection to the data centre, and their steps take their request ids
-  from the caller's, so that a retry after a cut finishes what was begun.
+* What the provider has to do with goes through the meter's own connection to the data centre (`connection`).
+* The meter proves itself to its PSD at power-on, and again when somebody else's session took the place of its own. One
+  that cannot is open all the same: what needs no session, such as the registers, can be read.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import threading
 from collections.abc import Callable, Mapping
 from datetime import date
-from typing import Final, Protocol
+from typing import Final
 
 from pes_sim.clock import Clock
 from pes_sim.errors import (
     BadDate,
     IntegrityError,
-    LinkError,
     MoneyError,
+    NotAuthenticated,
+    RefusedByProvider,
     RequestIdReused,
+    SelfTestFailed,
     StorageFailed,
     UnknownDepartment,
     UnknownService,
 )
 from pes_sim.indicium.layout import Layout
+from pes_sim.meter.connection import EXCHANGES, Centre, Connection, derived, usable
 from pes_sim.meter.rates import RateBook, RateTable
 from pes_sim.meter.services import BY_NAME, PASSED_THROUGH, SERVICES
+from pes_sim.meter.session import Session
 from pes_sim.meter.store import MeterStore, StoredPiece
 from pes_sim.money import dollars
 from pes_sim.psd.device import Psd
 from pes_sim.psd.fields import Values, check_all, pack, unpack
-from pes_sim.psd.lifecycle import State
-from pes_sim.psd.piece import today
+from pes_sim.psd.piece import PieceKind, today
+from pes_sim.psd.policy import Regime
+from pes_sim.psd.services import BY_NAME as PSD_SERVICES
 from pes_sim.psd.services import Service
 
 _CHUNK: Final = 6
 """Departments in one answer: they fit the smallest frame, whatever their names are written in."""
 
 
-class Centre(Protocol):
-    """The connection to the provider's data centre: signed bytes out, signed bytes back."""
-
-    def refill(self, request: bytes) -> bytes: ...
-
-    def check_in(self, report: bytes) -> bytes: ...
-
-
 class MeterDevice:
-    """A meter over its PSD, its store and its rates. `centre` is None while its LAN is unplugged."""
+    """A meter over its PSD, its store and its rates. `centre` is None while its LAN is unplugged.
+
+    `secret` is what the PSD knows its meter by; empty when `meter.key` is lost.
+    """
 
     kind = "meter"
     services: Mapping[int, Service] = {service.code: service for service in SERVICES}
 
     def __init__(
-        self, psd: Psd, store: MeterStore, rates: RateBook, layout: Layout, clock: Clock, centre: Centre | None
+        self,
+        psd: Psd,
+        store: MeterStore,
+        rates: RateBook,
+        layout: Layout,
+        clock: Clock,
+        centre: Centre | None,
+        secret: bytes,
+        connection: Connection = Connection.LAN,
     ) -> None:
         self._psd = psd
+        self._session = Session(psd, secret, self._bring_up_to_date)
         self._store = store
         self._rates = rates
         self._layout = layout
         self._clock = clock
         self.centre = centre
+        self._connection = Connection(connection)
         self._turn = threading.RLock()
         self._own: Mapping[str, Callable[[Values, bytes, int], Values]] = {
             "print_piece": self._print_piece,
@@ -72,15 +82,17 @@ class MeterDevice:
             "get_departments": self._get_departments,
             "refill": self._refill,
             "check_in": self._check_in,
+            "cancel_refill": self._cancel_refill,
+            "withdraw": self._withdraw,
         }
         self._waiting: dict[bytes, StoredPiece] = {}
         """Pieces that are paid, and that the store would not take yet; by request id."""
         self._complaint = ""
         """What is wrong between store and PSD; empty when nothing is."""
-        self._utc_offset = int(self._ask("get_info", {})["utc_offset_minutes"])
-        if self._ask("get_status", {})["state"] != State.ERROR:
-            self._catch_up()
-            self._compare_books()
+        self._look_again()
+        if self._ask("get_status", {})["state"] in PSD_SERVICES["authenticate"].states:
+            with contextlib.suppress(NotAuthenticated, SelfTestFailed):  # said again to whoever needs the session
+                self._session.open(clock.now())
 
     def execute(self, name: str, request: Values, *, request_id: bytes, now: int) -> Values:
         """The answer to one request; see `Psd.execute`. Requests from several ports take turns."""
@@ -88,9 +100,14 @@ class MeterDevice:
             raise UnknownService(f"a meter has no service {name!r}")
         with self._turn:
             if name in PASSED_THROUGH:
-                return self._psd.execute(name, request, request_id=request_id, now=now)
-            check_all(BY_NAME[name].request, request)
-            return self._own[name](request, request_id, now)
+                answer = self._session.execute(name, request, request_id=request_id, now=now)
+                if name == "reauthorize":
+                    self._look_again()
+                return answer
+            service = BY_NAME[name]
+            check_all(service.request, request)
+            answer = self._own[name](request, request_id, now)
+            return {field.name: answer[field.name] for field in service.reply}
 
     # Its own services
 
@@ -115,7 +132,7 @@ class MeterDevice:
                 raise UnknownDepartment(
                     f"there is no department {request['department']!r}", hint="The meter lists its departments"
                 )
-            answer = self._psd.execute("dispense", asked, request_id=request_id, now=now)
+            answer = self._session.execute("dispense", asked, request_id=request_id, now=now)
             piece = self._piece({**asked, **answer, "request_id": request_id})
             self._take_over(piece)
         elif any(piece.asked()[name] != value for name, value in asked.items()):
@@ -143,30 +160,42 @@ class MeterDevice:
         }
 
     def _refill(self, request: Values, request_id: bytes, now: int) -> Values:
-        return self._through_centre("refill", request, request_id, now, lambda centre: centre.refill)
+        return self._through_centre("refill", request, request_id, now)
 
     def _check_in(self, request: Values, request_id: bytes, now: int) -> Values:
-        self._store_waiting()
-        self._store.sync()  # the receipt acknowledges the log, so what was in it must be safe here first
-        return self._through_centre("checkin", request, request_id, now, lambda centre: centre.check_in)
+        self._make_safe()  # the receipt acknowledges the log, so what was in it must be safe here first
+        reply = self._through_centre("check_in", request, request_id, now)
+        if reply["reason"]:
+            raise RefusedByProvider(
+                f"the provider refuses the check-in: {reply['reason']}",
+                hint="The status says what the device is locked for, and what clears it",
+            )
+        return reply
 
-    def _through_centre(
-        self,
-        name: str,
-        request: Values,
-        request_id: bytes,
-        now: int,
-        exchange: Callable[[Centre], Callable[[bytes], bytes]],
-    ) -> Values:
-        if self.centre is None:
-            raise LinkError("the meter has no connection to its data centre", hint="Plug the LAN in")
-        begun = self._psd.execute(f"{name}_begin", request, request_id=_derived(request_id, "begin"), now=now)
-        reply = exchange(self.centre)(begun["message"])
-        return self._psd.execute(
-            f"{name}_complete", {"message": reply}, request_id=_derived(request_id, "complete"), now=now
-        )
+    def _cancel_refill(self, request: Values, request_id: bytes, now: int) -> Values:
+        return self._through_centre("cancel_refill", request, request_id, now)
+
+    def _withdraw(self, request: Values, request_id: bytes, now: int) -> Values:
+        self._make_safe()  # what the PSD then states is its last word
+        return self._through_centre("withdraw", request, request_id, now)
+
+    def _through_centre(self, name: str, request: Values, request_id: bytes, now: int) -> Values:
+        centre, exchange = usable(self.centre, self._connection, self._regime), EXCHANGES[name]
+        steps = derived(request_id, "begin"), derived(request_id, "complete")
+        begun = self._session.execute(exchange.begin, request, request_id=steps[0], now=now)
+        answer = {"message": exchange.send(centre, begun["message"])}
+        return self._session.execute(exchange.complete, answer, request_id=steps[1], now=now)
 
     # Its helpers
+
+    def _look_again(self) -> None:
+        """What the meter has to know of its PSD, which a new licence may change."""
+        info = self._ask("get_info", {})
+        self._utc_offset = int(info["utc_offset_minutes"])
+        self._regime = Regime(info["regime"])
+
+    def _ask(self, name: str, request: Values) -> Values:
+        return self._psd.execute(name, request, request_id=b"", now=self._clock.now())
 
     def _postage(self, request: Values, day: date) -> tuple[RateTable, int]:
         table = self._rates.on(day)
@@ -177,9 +206,6 @@ class MeterDevice:
                 hint="Leave the amount to the rate table",
             )
         return table, declared or rate
-
-    def _ask(self, name: str, request: Values) -> Values:
-        return self._psd.execute(name, request, request_id=b"", now=self._clock.now())
 
     def _take_over(self, piece: StoredPiece) -> None:
         # The piece is debited and its indicium must be answered, whatever becomes of the store.
@@ -192,13 +218,21 @@ class MeterDevice:
             self._store.add(*self._waiting.values())
             self._waiting.clear()
 
+    def _make_safe(self) -> None:
+        self._store_waiting()
+        self._store.sync()
+
+    def _bring_up_to_date(self) -> None:
+        self._catch_up()
+        self._compare_books()
+
     def _catch_up(self) -> None:
         """Takes over from the PSD's log what a power cut, or a full disk, kept out of the store."""
         following = self._store.complete_up_to() + 1
         while following and self._ask("get_status", {})["log_sequence"] >= following:
             answer = self._ask("read_log", {"first_record": following})
             entries = [unpack(entry) for entry in answer["entries"]]
-            pieces = [self._piece(entry) for entry in entries]
+            pieces = [self._piece(entry) for entry in entries if entry["piece_kind"] != PieceKind.REPRINT.label]
             for code in sorted({piece.department for piece in pieces}):
                 if not self._store.has_department(code):
                     self._store.add_department(code, "(found in the PSD's log)")
@@ -241,7 +275,3 @@ def _date(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise BadDate(f"{text!r} is not a date", hint="Allowed: YYYY-MM-DD") from None
-
-
-def _derived(request_id: bytes, step: str) -> bytes:
-    return hashlib.sha256(request_id + step.encode()).digest()[:16]

@@ -4,10 +4,13 @@
     clock.json          where its virtual clock stands
     meter.sqlite        departments and pieces
     departments.json    the departments it was made with, for when meter.sqlite is lost
-    psd/                the PSD's log, its master key, its lock
+    meter.key           the secret by which the PSD knows its meter
+    psd/                the PSD's log, its master key, the key that its keys lie under, its lock
     ca.pem, psd.pem     the certificates that a verifier needs
     provider/           the embedded data centre: its keys and its database
     jobs/               mail jobs that can go on
+
+Links in it are not followed, and its keys are read only where nobody else could.
 
 One process holds the directory at a time. `meter.json` is written last, so a meter that was cut off while it was being
 made is not mistaken for one. A part that is missing or another meter's is an error, never made anew.
@@ -15,31 +18,43 @@ made is not mistaken for one. A part that is missing or another meter's is an er
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from pes_sim.clock import Clock, SystemClock, VirtualClock, parse_iso
 from pes_sim.entropy import Entropy, SeededEntropy, SystemEntropy, child
-from pes_sim.errors import IntegrityError, LayoutError, StorageFailed, UsageError
+from pes_sim.errors import HostileDirectory, IntegrityError, LayoutError, StorageFailed, UsageError
 from pes_sim.indicium import layout as layouts
 from pes_sim.meter import rates
-from pes_sim.meter.device import Centre, MeterDevice
+from pes_sim.meter.connection import Centre
+from pes_sim.meter.device import MeterDevice
+from pes_sim.meter.session import log_in
 from pes_sim.meter.store import MeterStore
 from pes_sim.psd.device import Psd
 from pes_sim.psd.fields import BY_NAME, Values, check
-from pes_sim.psd.keys import MASTER_KEY_LENGTH, SoftwareKeyStoreNotForProduction
+from pes_sim.psd.owned import check_kind, read_regular, read_secret
+from pes_sim.psd.piece import signing
+from pes_sim.psd.policy import Regime
+from pes_sim.psd.profile import Profile
+from pes_sim.psd.rtc import Rtc
+from pes_sim.psd.selftest import TestName
+from pes_sim.psd.softkeys import MASTER_KEY_LENGTH, SoftwareKeyStoreNotForProduction
 from pes_sim.psd.storage import FileStorage, write_atomically
+from pes_sim.psd.vault import FileVault, MemoryVault
 
 FORMAT: Final = 1
 PARTS: Final = (
-    "meter.json", "clock.json", "departments.json", "meter.sqlite", "meter.sqlite-wal", "meter.sqlite-shm", "psd",
-    "ca.pem", "psd.pem", "provider", "jobs",
+    "meter.json", "clock.json", "departments.json", "meter.sqlite", "meter.sqlite-wal", "meter.sqlite-shm",
+    "meter.key", "psd", "ca.pem", "psd.pem", "provider", "jobs",
 )  # fmt: skip
 """Everything that may lie in a meter's directory."""
+METER_SECRET_LENGTH: Final = 32
+_FOLDERS: Final = ("psd", "provider", "jobs")
 _RESTORE: Final = "Put back the file that was made with the meter"
 _STARTS: Final = ("1970-01-02", "9900-01-01")
 """A virtual clock begins between these: certificates made then must have dates that exist."""
@@ -56,8 +71,12 @@ class MeterConfig:
     clock: str = "real"
     utc_offset_minutes: int = 0
     seed: str = ""
+    profile: str = Profile.FIPS_140_2.value
+    regime: str = Regime.IMI.value
     key_check: str = ""
     """Tells this meter's master key from another's."""
+    secret_check: str = ""
+    """The same for `meter.key`: the PSD counts wrong proofs, so that another meter's secret is not even tried."""
 
 
 class Registrar(Centre, Protocol):
@@ -67,8 +86,8 @@ class Registrar(Centre, Protocol):
     def trust_anchor(self) -> bytes: ...
 
     def authorize(
-        self, *, psd_serial: int, public_key: bytes, nonce: bytes, licensing_zip: str, customer: str,
-        utc_offset_minutes: int,
+        self, *, psd_serial: int, public_key: bytes, message_key: bytes, nonce: bytes, licensing_zip: str,
+        customer: str, utc_offset_minutes: int,
     ) -> bytes: ...  # fmt: skip
 
 
@@ -97,6 +116,9 @@ class MeterHome:
         self.directory = directory
         self.config = config
         self.clock = clock
+        self.rtc = Rtc()
+        self.failing: frozenset[TestName] = frozenset()
+        """Self-tests of the PSD that fail, from the next power-on."""
         self._storage = FileStorage(directory / "psd")
         self._store: MeterStore | None = None
 
@@ -112,10 +134,14 @@ class MeterHome:
             if self._storage.names():
                 raise IntegrityError(f"{path} is missing", hint="Without it the PSD's log cannot be read: restore it")
             write_atomically(path, child(self.entropy, "master key")(MASTER_KEY_LENGTH), 0o600)
-        keys = SoftwareKeyStoreNotForProduction(_read(path), child(self.entropy, "psd key"))
+        vault = FileVault(self.directory / "psd" / "kek.key")
+        keys = SoftwareKeyStoreNotForProduction(_read(path), child(self.entropy, "psd key"), vault)
         if self.config.key_check not in ("", key_check(keys)):
             raise IntegrityError(f"{path} is another meter's master key", hint=_RESTORE)
-        return Psd(self._storage, keys, entropy=self.entropy, layout=layouts.load(self.config.layout))
+        return Psd(
+            self._storage, keys, entropy=self.entropy, layout=layouts.load(self.config.layout), rtc=self.rtc,
+            failing=self.failing,
+        )  # fmt: skip
 
     def power_on(self, centre: Centre | None) -> MeterDevice:
         """Powers the meter on, with or without its connection to the data centre."""
@@ -125,7 +151,13 @@ class MeterHome:
         self._store = MeterStore(path)
         for code, name in departments.items():
             self._store.add_department(code, str(name))
-        return MeterDevice(psd, self._store, rates.built_in(), layout, self.clock, centre)
+        return MeterDevice(psd, self._store, rates.built_in(), layout, self.clock, centre, self._secret())
+
+    def _secret(self) -> bytes:
+        """What is in `meter.key`; empty where it is missing or another meter's. The meter says so when it is needed."""
+        path = self.directory / "meter.key"
+        secret = _read(path) if path.exists() else b""
+        return secret if self.config.secret_check in ("", secret_check(secret)) else b""
 
     @property
     def store(self) -> MeterStore:
@@ -142,6 +174,7 @@ class MeterHome:
 
 def open_home(directory: Path) -> MeterHome:
     """An existing meter. Raises `UsageError` when there is none, `DirectoryInUse` when another process has it."""
+    _check_kinds(directory)
     config = read_config(directory)
     clock: Clock = StoredClock(directory / "clock.json") if config.clock == "virtual" else SystemClock()
     try:
@@ -153,16 +186,27 @@ def open_home(directory: Path) -> MeterHome:
     return MeterHome(directory, config, clock)
 
 
+def _check_kinds(directory: Path) -> None:
+    """Raises `UsageError` for a part that is a link, a FIFO or the like: SQLite for one would follow it."""
+    for name in PARTS:
+        try:
+            check_kind(directory / name, directory=name in _FOLDERS)
+        except HostileDirectory as problem:
+            raise UsageError(problem.message, hint=problem.hint) from None
+
+
 def check_new(directory: Path, config: MeterConfig, departments: Mapping[str, str], start: int | None) -> None:
     """Raises `UsageError`, `FieldError` or `LayoutError` for what a new meter cannot be made of, or not there."""
-    if (directory / "meter.json").exists():
+    if os.path.lexists(directory / "meter.json"):
         raise UsageError(f"there is a meter in {directory} already", hint="Take another directory, or remove it")
-    if (directory / "psd").exists() or (directory / "provider").exists():
+    if os.path.lexists(directory / "psd") or os.path.lexists(directory / "provider"):
         raise UsageError(f"{directory} holds a meter that was not finished", hint="Remove the directory")
     if not (len(config.licensing_zip) == 5 and config.licensing_zip.isascii() and config.licensing_zip.isdigit()):
         raise UsageError(f"licensing ZIP {config.licensing_zip!r} must be 5 digits", hint="For example 20260")
     for name in ("psd_serial", "customer", "utc_offset_minutes"):
         check(BY_NAME[name], getattr(config, name))
+    for problem in _unknown_rules(config):
+        raise UsageError(problem)
     for code, name in departments.items():
         check(BY_NAME["department"], code)
         check(BY_NAME["department_name"], name)
@@ -194,9 +238,10 @@ def create_home(
 
 def finish_home(directory: Path, config: MeterConfig) -> None:
     """Writes the meter down, as the last step of making it."""
-    keys = SoftwareKeyStoreNotForProduction(_read(directory / "psd" / "master.key"), SystemEntropy())
+    keys = SoftwareKeyStoreNotForProduction(_read(directory / "psd" / "master.key"), SystemEntropy(), MemoryVault())
     notice = "SPECIMEN ONLY. A simulated meter; nothing it prints is valid postage."
-    document = {"format": FORMAT, "notice": notice, **asdict(config), "key_check": key_check(keys)}
+    checks = {"key_check": key_check(keys), "secret_check": secret_check(_read(directory / "meter.key"))}
+    document = {"format": FORMAT, "notice": notice, **asdict(config), **checks}
     write_atomically(directory / "meter.json", json.dumps(document, indent=2).encode() + b"\n")
 
 
@@ -205,18 +250,31 @@ def key_check(keys: SoftwareKeyStoreNotForProduction) -> str:
     return keys.derive("key check")[:8].hex()
 
 
+def secret_check(secret: bytes) -> str:
+    """The same for the meter's secret."""
+    return hashlib.sha256(b"pes-sim meter secret" + secret).hexdigest()[:16]
+
+
 def _manufacture(home: MeterHome, registrar: Registrar) -> Values:
     psd, config, draw = home.psd(), home.config, child(home.entropy, "manufacture")
 
     def step(name: str, **request: object) -> Values:
         return psd.execute(name, request, request_id=draw(16), now=home.clock.now())
 
-    made = step("initialize", psd_serial=config.psd_serial, trust_anchor=registrar.trust_anchor)
+    secret = draw(METER_SECRET_LENGTH)
+    write_atomically(home.directory / "meter.key", secret, 0o600)
+    curve = signing(layouts.load(config.layout))[0]
+    made = step(
+        "initialize", psd_serial=config.psd_serial, trust_anchor=registrar.trust_anchor, user_secret=secret,
+        transport_key=b"", profile=config.profile, regime=config.regime, curve=curve.value,
+    )  # fmt: skip
     licence = registrar.authorize(
-        psd_serial=config.psd_serial, public_key=made["public_key"], nonce=made["nonce"],
-        licensing_zip=config.licensing_zip, customer=config.customer, utc_offset_minutes=config.utc_offset_minutes,
+        psd_serial=config.psd_serial, public_key=made["public_key"], message_key=made["message_key"],
+        nonce=made["nonce"], licensing_zip=config.licensing_zip, customer=config.customer,
+        utc_offset_minutes=config.utc_offset_minutes,
     )  # fmt: skip
     step("authorize", message=licence)
+    log_in(psd, secret, config.psd_serial, home.clock.now())
     step("checkin_complete", message=registrar.check_in(step("checkin_begin")["message"]))
     return step("get_certificates")
 
@@ -239,7 +297,17 @@ def read_config(directory: Path) -> MeterConfig:
     wrong += [name for name, field in known.items() if type(document.get(name, field.default)).__name__ != field.type]
     if wrong or document.get("clock", "real") not in ("real", "virtual"):
         raise UsageError(f"{path}: {', '.join(wrong) or 'clock'} is not what it must be", hint=_RESTORE)
-    return MeterConfig(**document)
+    config = MeterConfig(**document)
+    for unknown in _unknown_rules(config):
+        raise UsageError(f"{path}: {unknown}", hint=_RESTORE)
+    return config
+
+
+def _unknown_rules(config: MeterConfig) -> Iterator[str]:
+    for name, kind in (("profile", Profile), ("regime", Regime)):
+        value = getattr(config, name)
+        if value not in list(kind):
+            yield f"{name} {value!r} is unknown; known: {', '.join(kind)}"
 
 
 def _read_clock(path: Path) -> int:
@@ -254,7 +322,9 @@ def _read_clock(path: Path) -> int:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_bytes())
+        document = json.loads(read_regular(path))
+    except HostileDirectory as problem:
+        raise UsageError(problem.message, hint=problem.hint) from None
     except (ValueError, RecursionError) as problem:
         raise UsageError(f"{path} is not JSON: {problem}", hint=_RESTORE) from None
     if not isinstance(document, dict):
@@ -264,6 +334,6 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_secret(path)
     except OSError as problem:
         raise StorageFailed(f"{path} cannot be read: {problem.strerror}") from None

@@ -66,21 +66,40 @@ class Registers:
 
 @dataclass(frozen=True, slots=True)
 class MeterStatus:
-    """How a meter is. `seconds_to_lockout` is negative when the check-in is overdue; `device_time` in microseconds."""
+    """How a meter is. `seconds_to_lockout` is negative when the check-in is overdue; `device_time` in microseconds.
+
+    `cleared_by` names the services that clear what it is locked for, `warnings` what will lock it unless somebody acts,
+    `role` who has a session with the PSD.
+    """
 
     state: str
+    sub_state: str
     lock_reasons: list[str]
+    cleared_by: list[str]
+    warnings: list[str]
     seconds_to_lockout: int
     device_time: int
     today: str
     refill_pending_mills: int
     log_sequence: int
+    reprint_count: int
+    self_tests_failed: list[str]
+    role: str
     repaired: int
 
     @property
     def hours_to_lockout(self) -> float:
         """Negative when overdue; to a hundredth."""
         return round(self.seconds_to_lockout * SECOND / (3600 * SECOND), 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """What was paid back, the PSD's signed last word (a message of docs/protocol.md), and the registers after it."""
+
+    amount_mills: int
+    statement: bytes
+    registers: Registers
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +173,8 @@ class Meter:
 
     def status(self) -> MeterStatus:
         """How it is."""
-        return MeterStatus(**self._caller.call("get_status", {}))
+        answer = self._caller.call("get_status", {})
+        return MeterStatus(**{name: answer[name] for name in MeterStatus.__slots__})
 
     def registers(self) -> Registers:
         """The registers."""
@@ -204,6 +224,23 @@ class Meter:
         if answer["amount_mills"] != amount_mills:
             raise RefusedByProvider(f"the provider refuses the refill: {answer['reason']}")
         return _registers(answer)
+
+    def cancel_refill(self, *, request_id: bytes = b"") -> str:
+        """Gives up the refill under way, whose grant is paid back; gives the provider's word on it.
+
+        Raises `NothingPending` when there is none.
+        """
+        return str(self._caller.call("cancel_refill", {}, request_id=request_id)["reason"])
+
+    def withdraw(self, *, request_id: bytes = b"") -> Withdrawn:
+        """Ends service for good: what is left goes back to the customer's account with the provider.
+
+        Raises `RefusedByProvider` with the reason; the meter then goes on as before.
+        """
+        answer = self._caller.call("withdraw", {}, request_id=request_id)
+        if answer["reason"]:
+            raise RefusedByProvider(f"the provider refuses the withdrawal: {answer['reason']}")
+        return Withdrawn(answer["amount_mills"], answer["statement"], _registers(answer))
 
     def check_in(self, *, request_id: bytes = b"") -> MeterStatus:
         """Reports to the data centre, which restarts the 72 hours."""

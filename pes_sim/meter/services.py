@@ -27,15 +27,23 @@ OWN: Final = (
         "Departments with their totals, in order of code"),
     row(0x64, "refill", {State.OPERATIONAL}, "amount_mills", "amount_mills reason " + _REGISTERS,
         "A refill through the meter's own connection to the data centre", changes=True),
-    row(0x65, "check_in", {State.AUTHORIZED, State.OPERATIONAL, State.LOCKED}, "", "state seconds_to_lockout",
+    row(0x65, "check_in", {State.AUTHORIZED, State.OPERATIONAL, State.LOCKED}, "",
+        "state lock_reasons seconds_to_lockout",
         "A check-in through the meter's own connection to the data centre", changes=True),
+    row(0x66, "cancel_refill", {State.OPERATIONAL, State.LOCKED}, "", "reason " + _REGISTERS,
+        "Gives up the refill under way; the provider takes back what it granted, or says why not", changes=True),
+    row(0x67, "withdraw", {State.OPERATIONAL, State.LOCKED}, "", "amount_mills reason statement " + _REGISTERS,
+        "Ends service: what is left is paid back to the customer's account, and nothing is printed any more",
+        changes=True),
 )
 # fmt: on
 
 PASSED_THROUGH: Final = (
-    "get_info", "get_status", "get_registers", "get_certificates", "refill_begin", "refill_complete", "checkin_begin",
-    "checkin_complete", "read_log",
+    "get_info", "get_status", "get_registers", "get_certificates", "read_log",
+    "refill_begin", "refill_complete", "refill_cancel", "withdraw_begin", "withdraw_complete", "checkin_begin",
+    "checkin_complete", "challenge", "reauthorize", "set_time", "lock", "unlock",
 )  # fmt: skip
+"""Messages to and from the provider may also be carried by whoever is at the port: they prove themselves."""
 
 SERVICES: Final[tuple[Service, ...]] = (*OWN, *(PSD_SERVICES[name] for name in PASSED_THROUGH))
 BY_NAME: Final[Mapping[str, Service]] = {service.name: service for service in SERVICES}

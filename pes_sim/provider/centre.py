@@ -1,38 +1,41 @@
-"""The data centre's services: authorize a PSD, grant a refill, acknowledge a check-in. Signed bytes in and out.
+"""The data centre's services to PSDs: licence, refills, check-ins, withdrawal, orders. Signed bytes in and out.
 
 * Every answer is committed before it is given, under the request's nonce: the same request gets the same answer, and a
   refill is debited once.
-* A PSD's registers must agree with what was granted and reported before. An older image put back shows here.
+* A PSD's registers must agree with what was granted and reported before (`judgement`). One whose registers do not is
+  told to lock itself, and is given no money until somebody has looked at both logs and unlocks it.
+* A message that comes late is refused, and says nothing against its device.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
 from pes_sim.clock import Clock
 from pes_sim.entropy import Entropy
-from pes_sim.errors import (
-    BadMessage,
-    FieldError,
-    NotForThisDevice,
-    RefusedByProvider,
-    RegistersDisagree,
-    StaleMessage,
-    StorageFailed,
-)
-from pes_sim.money import dollars
+from pes_sim.errors import BadMessage, FieldError, RefusedByProvider, StaleMessage, StorageFailed
+from pes_sim.provider.answers import Answer, Answers
+from pes_sim.provider.decisions import Decide, Decider, Decision
+from pes_sim.provider.judgement import BOOKS
 from pes_sim.provider.ledger import Ledger
 from pes_sim.provider.pki import Pki
+from pes_sim.provider.registry import REGISTERS, Registered, Registry
 from pes_sim.provider.store import open_engine
-from pes_sim.psd import messages
+from pes_sim.psd import inbox, messages
+from pes_sim.psd.checkin import ordered
+from pes_sim.psd.fields import Values
+from pes_sim.psd.manufacture import check_zip
+from pes_sim.psd.owned import OwnDirectory
+from pes_sim.psd.roles import Role
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Row
+    from sqlalchemy import Connection
 
-    from pes_sim.psd.fields import Values
+ORDERS: Final = tuple(kind for order in inbox.ORDERS.values() if order.waiting is None for kind in order.kinds)
+"""The orders to a device in service: each over a challenge of its own. A grant, say, answers a request and is none."""
 
 
 class DataCentre:
@@ -40,7 +43,7 @@ class DataCentre:
 
     def __init__(self, directory: Path, *, clock: Clock, entropy: Entropy) -> None:
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            OwnDirectory(directory, make=True).close()
         except OSError as problem:
             raise StorageFailed(f"{directory} cannot be used: {problem.strerror}") from None
         self._clock = clock
@@ -50,8 +53,9 @@ class DataCentre:
         self._pki = Pki(directory, entropy, clock.now(), may_make=not self._database.exists())
         self._engine, metadata = open_engine(self._database)
         self._ledger = Ledger(metadata)
-        self._meter = metadata.tables["meter"]
-        self._answer = metadata.tables["answer"]
+        self._registry = Registry(metadata)
+        self._answers = Answers(metadata)
+        self._decider = Decider(self._registry, self._answers, self._ledger)
 
     @property
     def trust_anchor(self) -> bytes:
@@ -61,6 +65,8 @@ class DataCentre:
     def close(self) -> None:
         """Lets go of the database."""
         self._engine.dispose()
+
+    # Accounts and licences
 
     def deposit(self, customer: str, amount: int) -> None:
         """Puts money on a customer's account, opening it where there is none."""
@@ -78,136 +84,172 @@ class DataCentre:
         *,
         psd_serial: int,
         public_key: bytes,
+        message_key: bytes,
         nonce: bytes,
         licensing_zip: str,
         customer: str,
         utc_offset_minutes: int = 0,
     ) -> bytes:
         """Registers a PSD and gives the signed authorization for it. A serial number is registered once."""
-        if not (len(licensing_zip) == 5 and licensing_zip.isascii() and licensing_zip.isdigit()):
-            raise FieldError(f"licensing ZIP {licensing_zip!r} must be 5 digits", hint="For example 20260")
+        check_zip(licensing_zip)
+        self._pki.check_point(message_key)
         now = self._clock.now()
         with self._transaction() as connection:
-            if self._find(connection, psd_serial) is not None:
+            if self._registry.find(connection, psd_serial) is not None:
                 raise RefusedByProvider(f"PSD {psd_serial} is registered already", hint="Give it another serial number")
-            number = self._new_certificate_serial(connection)
+            # Four bytes in the indicium: drawn at random for the first one, then rising.
+            newest = self._registry.newest_certificate(connection)
+            number = (newest or 1000 + int.from_bytes(self._entropy(3), "big")) + 1
             certificate = self._pki.issue_psd(public_key, psd_serial, number, now)
             self._ledger.open(connection, customer)
-            connection.execute(
-                self._meter.insert().values(
-                    psd_serial=psd_serial, customer=customer, certificate_serial=number, certificate=certificate,
-                    public_point=public_key, licensing_zip=licensing_zip, last_contact=now,
-                )
+            self._registry.add(
+                connection, psd_serial, customer=customer, certificate_serial=number, certificate=certificate,
+                public_point=public_key, message_point=message_key, licensing_zip=licensing_zip, last_contact=now,
             )  # fmt: skip
-        values = {
-            "psd_serial": psd_serial,
-            "nonce": nonce,
-            "licensing_zip": licensing_zip,
-            "customer": customer,
-            "utc_offset_minutes": utc_offset_minutes,
-            "psd_certificate": certificate,
-            "provider_certificate": self._pki.provider.certificate,
-        }
-        return messages.sign("authorization", values, self._pki.provider.sign)
+            asked = {"psd_serial": psd_serial, "nonce": nonce, "message_number": 0} | dict.fromkeys(REGISTERS, 0)
+            return self._sign(
+                "authorization", asked, licensing_zip=licensing_zip, customer=customer,
+                utc_offset_minutes=utc_offset_minutes, psd_certificate=certificate,
+                provider_certificate=self._pki.provider.certificate,
+            )  # fmt: skip
+
+    # Answers to a PSD
 
     def refill(self, request: bytes) -> bytes:
         """A grant for a signed refill request, or a signed refusal that clears it."""
-        return self._answer_once(request, "refill_request", self._decide_refill)
+        return self._answer_once(request, "refill_request", self._decider.refill)
 
     def check_in(self, report: bytes) -> bytes:
-        """The receipt for a signed check-in report."""
-        return self._answer_once(report, "checkin_report", self._take_report)
+        """The receipt for a signed check-in report; or a refusal, which locks a device whose registers are wrong."""
+        return self._answer_once(report, "checkin_report", self._decider.check_in)
 
-    def _answer_once(
-        self, request: bytes, kind: str, decide: Callable[[Connection, Row[Any], Values], tuple[str, Values]]
-    ) -> bytes:
-        _, claimed = messages.peek(request, kind)
+    def withdraw(self, request: bytes) -> bytes:
+        """A grant for a signed withdrawal request: what the PSD still holds goes back on the customer's account."""
+        return self._answer_once(request, "withdrawal_request", self._decider.withdrawal)
+
+    def cancel_refill(self, cancellation: bytes) -> bytes:
+        """The refusal that ends a refill which the PSD has promised not to accept; a grant of it is taken back."""
         with self._transaction() as connection:
-            meter = self._find(connection, claimed["psd_serial"])
-            if meter is None:
-                raise NotForThisDevice(f"PSD {claimed['psd_serial']} is not registered with this provider")
-            _, values = messages.open_signed(request, meter.public_point, kind)
-            key = (self._answer.c.psd_serial == meter.psd_serial) & (self._answer.c.nonce == values["nonce"])
-            known = connection.execute(self._answer.select().where(key)).one_or_none()
-            if known is not None:
-                if known.request != request:
-                    raise BadMessage("this nonce was used for another message")
-                return bytes(known.reply)
-            if values["message_number"] <= meter.message_number:
-                name, fields = self._refuse_late(meter, values)
-            else:
-                self._check_registers(meter, values)
-                name, fields = decide(connection, meter, values)
-                self._note_contact(connection, meter, values)
-            common = {"psd_serial": meter.psd_serial, "nonce": values["nonce"]}
-            reply = messages.sign(name, common | fields, self._pki.provider.sign)
-            connection.execute(
-                self._answer.insert().values(
-                    psd_serial=meter.psd_serial, nonce=values["nonce"], request=request, reply=reply
+            psd, values = self._open(connection, cancellation, "refill_cancellation")
+            known = self._answers.find(connection, psd.psd_serial, values["nonce"])
+            if known is not None and known.kind == "refill_refusal":
+                return known.reply
+            if known is not None and known.kind != "refill_grant":
+                raise BadMessage("this nonce was used for another message")
+            decision = self._decider.cancellation(connection, psd, values, self._clock.now(), known)
+            # Kept also where the request has not arrived: it may still come, and must then find the refusal.
+            return self._give(connection, values, known.request if known else b"", decision, values)
+
+    # Orders to a PSD
+
+    def order(self, kind: str, psd_serial: int, challenge: Values, **fields: object) -> bytes:
+        """A signed order of one of the `ORDERS` over a challenge of the PSD (the answer of its service).
+
+        A reauthorization moves the device to the new customer's account. Unlocking it for its registers ends the
+        provider's own suspicion too. Raises `FieldError` or `BadMessage` for an order that no device would obey.
+        """
+        if kind not in ORDERS:
+            raise FieldError(f"{kind!r} is no order", hint=f"Known: {', '.join(ORDERS)}")
+        with self._transaction() as connection:
+            psd = self._registry.get(connection, psd_serial)
+            if psd.withdrawn and kind != "lock_order":
+                raise RefusedByProvider(f"PSD {psd_serial} was withdrawn from service", hint="It can only be locked")
+            answered = {name: challenge[name] for name in ("nonce", "message_number")}
+            message = self._sign(kind, {"psd_serial": psd_serial} | answered | psd.registers, **fields)
+            _, said = messages.peek(message, kind)
+            if "lock_reasons" in said:
+                reasons = ordered(said["lock_reasons"])
+                if kind == "unlock_order" and BOOKS & set(reasons):
+                    self._registry.update(connection, psd_serial, suspicion="")
+            if kind == "reauthorization":
+                check_zip(said["licensing_zip"])
+                self._ledger.open(connection, said["customer"])
+                moved = {name: said[name] for name in ("licensing_zip", "customer")}
+                self._registry.update(connection, psd_serial, **moved)
+            return message
+
+    def login(self, psd_serial: int, challenge: Values) -> bytes:
+        """The proof by which the provider itself opens a session with a PSD."""
+        with self._transaction() as connection:
+            self._registry.get(connection, psd_serial)
+        values = {
+            "psd_serial": psd_serial,
+            "nonce": challenge["nonce"],
+            "role": Role.PROVIDER.value,
+            "certificate": self._pki.provider.certificate,
+        }
+        return messages.sign("login", values, self._pki.provider.sign)
+
+    def reconcile(self, statement: bytes, nonce: bytes) -> None:
+        """Takes the registers of a PSD as it states them, once somebody has looked at both logs; then unlock it.
+
+        `statement` is the answer of its service "audit" over `nonce`, which the caller drew for it. No account is
+        touched: what a rollback has lost, or hidden, is for people to settle. Raises `RefusedByProvider` for a device
+        that has something under way, `StaleMessage` for a statement over another nonce.
+        """
+        with self._transaction() as connection:
+            psd, values = self._open(connection, statement, "audit_report")
+            if values["nonce"] != nonce:
+                raise StaleMessage("the statement is over another nonce", hint="Let the device be audited again")
+            if psd.withdrawn:
+                raise RefusedByProvider(f"PSD {psd.psd_serial} was withdrawn from service")
+            if values["sub_state"]:
+                raise RefusedByProvider(
+                    f"PSD {psd.psd_serial} has something under way: {values['sub_state']}",
+                    hint="Complete or cancel it first",
                 )
-            )
+            if values["ascending_mills"] + values["descending_mills"] != values["control_sum_mills"]:
+                raise RefusedByProvider("AR + DR is not the control sum", hint="Such a device never serves again")
+            seen = {name: values[name] for name in ("message_number", "log_sequence", *REGISTERS)}
+            granted = values["control_sum_mills"]
+            self._registry.update(connection, psd.psd_serial, granted_mills=granted, **seen)
+            self._answers.forget_numbers_after(connection, psd.psd_serial, values["message_number"])
+
+    # One answer a message
+
+    def _answer_once(self, request: bytes, kind: str, decide: Decide) -> bytes:
+        with self._transaction() as connection:
+            psd, values = self._open(connection, request, kind)
+            known = self._answers.find(connection, psd.psd_serial, values["nonce"])
+            if known is not None:
+                cancelled = not known.request and kind == "refill_request"
+                if known.request != request and not cancelled:
+                    raise BadMessage("this nonce was used for another message")
+                return known.reply
+            if values["message_number"] > psd.message_number:
+                now = self._clock.now()
+                decision = decide(connection, psd, values, now)
+                seen = {"message_number": values["message_number"], "last_contact": now}
+                self._registry.update(connection, psd.psd_serial, **seen)
+            else:
+                decision = self._decider.late(connection, psd, values, kind)
+            # A refused check-in tells the device what is known of it: whether it was rolled back, it finds for itself.
+            told = values | psd.registers if decision.kind == "checkin_refusal" else values
+            return self._give(connection, values, request, decision, told)
+
+    def _open(self, connection: Connection, message: bytes, kind: str) -> tuple[Registered, Values]:
+        """The PSD that sent a message, and what it says once its signature is checked."""
+        _, claimed = messages.peek(message, kind)
+        psd = self._registry.get(connection, claimed["psd_serial"])
+        _, values = messages.open_signed(message, psd.message_point, kind)
+        return psd, values
+
+    def _give(self, connection: Connection, values: Values, request: bytes, decision: Decision, told: Values) -> bytes:
+        """The signed answer, once it is kept. It repeats what was `told` by the PSD."""
+        reply = self._sign(decision.kind, told, **decision.fields)
+        self._answers.keep(
+            connection,
+            Answer(
+                values["psd_serial"], values["nonce"], values["message_number"], request, decision.kind, reply,
+                decision.paid_by, decision.amount_mills,
+            ),
+        )  # fmt: skip
         return reply
 
-    def _note_contact(self, connection: Connection, meter: Row[Any], values: Values) -> None:
-        connection.execute(
-            self._meter.update()
-            .where(self._meter.c.psd_serial == meter.psd_serial)
-            .values(
-                message_number=values["message_number"],
-                ascending_mills=values["ascending_mills"],
-                piece_count=values["piece_count"],
-                last_contact=self._clock.now(),
-            )
-        )
-
-    def _refuse_late(self, meter: Row[Any], values: Values) -> tuple[str, Values]:
-        late = f"message {values['message_number']} of PSD {meter.psd_serial} comes after {meter.message_number}"
-        if "amount_mills" in values:
-            # A refill that a check-in overtook: without this answer it would stay pending, and none could follow it.
-            return "refill_refusal", {"reason": f"{late}. Begin the refill again"}
-        raise StaleMessage(late, hint="Late or replayed; or an older image of the device was put back")
-
-    def _decide_refill(self, connection: Connection, meter: Row[Any], values: Values) -> tuple[str, Values]:
-        amount = values["amount_mills"]
-        try:
-            self._ledger.withdraw_for_refill(connection, meter.customer, amount, self._clock.now(), meter.psd_serial)
-        except RefusedByProvider as refusal:
-            return "refill_refusal", {"reason": str(refusal)[:200]}
-        connection.execute(
-            self._meter.update()
-            .where(self._meter.c.psd_serial == meter.psd_serial)
-            .values(granted_mills=meter.granted_mills + amount)
-        )
-        return "refill_grant", {"amount_mills": amount}
-
-    def _take_report(self, connection: Connection, meter: Row[Any], values: Values) -> tuple[str, Values]:
-        connection.execute(
-            self._meter.update()
-            .where(self._meter.c.psd_serial == meter.psd_serial)
-            .values(log_sequence=values["log_sequence"])
-        )
-        return "checkin_receipt", {"acknowledged": values["log_sequence"]}
-
-    def _check_registers(self, meter: Row[Any], values: Values) -> None:
-        rules = (
-            ("AR + DR is not the control sum",
-             values["ascending_mills"] + values["descending_mills"] == values["control_sum_mills"]),
-            ("the ascending register fell", values["ascending_mills"] >= meter.ascending_mills),
-            ("the piece count fell", values["piece_count"] >= meter.piece_count),
-            (f"the control sum is {dollars(values['control_sum_mills'])}, refills come to "
-             f"{dollars(meter.granted_mills)}", self._control_sum_fits(meter, values)),
-        )  # fmt: skip
-        for complaint, holds in rules:
-            if not holds:
-                hint = "The device may have been rolled back; look at both logs"
-                raise RegistersDisagree(f"PSD {meter.psd_serial}: {complaint}", hint=hint)
-
-    @staticmethod
-    def _control_sum_fits(meter: Row[Any], values: Values) -> bool:
-        # A check-in may come while a grant is still on its way to the PSD; a refill request may not (one at a time).
-        if "amount_mills" in values:
-            return bool(values["control_sum_mills"] == meter.granted_mills)
-        return bool(values["control_sum_mills"] <= meter.granted_mills)
+    def _sign(self, kind: str, answered: Values, **fields: object) -> bytes:
+        """A message of the provider, which repeats serial number, nonce and number of what it answers."""
+        common = {name: answered[name] for name in ("psd_serial", "nonce", "message_number", *REGISTERS)}
+        return messages.sign(kind, common | fields, self._pki.provider.sign)
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
@@ -220,13 +262,3 @@ class DataCentre:
         except DatabaseError as problem:
             hint = "Nothing was booked; try again when the file can be written"
             raise StorageFailed(f"{self._database}: {problem.orig}", hint=hint) from None
-
-    def _find(self, connection: Connection, psd_serial: int) -> Row[Any] | None:
-        return connection.execute(self._meter.select().where(self._meter.c.psd_serial == psd_serial)).one_or_none()
-
-    def _new_certificate_serial(self, connection: Connection) -> int:
-        from sqlalchemy import func, select
-
-        newest = connection.execute(select(func.max(self._meter.c.certificate_serial))).scalar()
-        # Four bytes in the indicium: drawn at random for the first one, then rising.
-        return int(newest or 1000 + int.from_bytes(self._entropy(3), "big")) + 1

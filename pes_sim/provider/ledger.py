@@ -51,5 +51,10 @@ class Ledger:
             )
         self._add(connection, customer, -amount, time, f"refill of PSD {psd}")
 
+    def pay_back(self, connection: Connection, customer: str, amount: int, time: int, what: str) -> None:
+        """Puts back what a PSD did not take, or gave back."""
+        if amount:
+            self._add(connection, customer, amount, time, what)
+
     def _add(self, connection: Connection, customer: str, amount: int, time: int, what: str) -> None:
         connection.execute(self._entry.insert().values(customer=customer, time=time, amount_mills=amount, what=what))

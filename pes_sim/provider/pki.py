@@ -16,6 +16,7 @@ from pes_sim.entropy import Entropy
 from pes_sim.errors import BadCertificate
 from pes_sim.indicium.certificates import Purpose
 from pes_sim.psd.keys import P256_ORDER, raw_signature, signing_algorithm
+from pes_sim.psd.owned import read_regular, read_secret
 from pes_sim.psd.storage import write_atomically
 
 if TYPE_CHECKING:
@@ -37,6 +38,13 @@ class Issued:
     certificate: bytes
     key: ec.EllipticCurvePrivateKey
 
+    @property
+    def name(self) -> Name:
+        """Whom the certificate names."""
+        from cryptography import x509
+
+        return x509.load_der_x509_certificate(self.certificate).subject
+
     def sign(self, message: bytes) -> bytes:
         """r and s over `message`, 64 bytes."""
         return raw_signature(self.key.sign(message, signing_algorithm()))
@@ -47,24 +55,31 @@ class Pki:
 
     def __init__(self, directory: Path, entropy: Entropy, now: int, *, may_make: bool = True) -> None:
         self._directory = directory
+        self._entropy = entropy
         if may_make and not (directory / "ca.pem").exists():
             self._make(entropy, now)
         self.ca = self._load("ca")
         self.provider = self._load("provider")
 
-    def issue_psd(self, point: bytes, psd_serial: int, number: int, now: int) -> bytes:
-        """A certificate in DER for a PSD's key. `number`, its serial number, must fit the indicium's four bytes."""
-        from cryptography import x509
-        from cryptography.hazmat.primitives.asymmetric import ec
+    @staticmethod
+    def check_point(point: bytes) -> None:
+        """Raises `BadCertificate` unless `point` is a public key on P-256: what it signs could never be checked."""
+        _public_key(point)
 
-        try:
-            key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
-        except ValueError:
-            raise BadCertificate("the PSD's public key is not a point on P-256") from None
+    def issue_psd(self, point: bytes, psd_serial: int, number: int, now: int) -> bytes:
+        """A certificate in DER for a PSD's key, on P-256 or P-224. `number`, its serial number, must fit four bytes."""
+        key = _public_key(point)
         name = _name(f"PES-SIM PSD {psd_serial:010d}", Purpose.PSD, str(psd_serial))
-        issuer = x509.load_der_x509_certificate(self.ca.certificate).subject
-        certificate = _certificate(name, issuer, key, self.ca.key, number, now, LEAF_YEARS, ca=False)
+        certificate = _certificate(name, self.ca.name, key, self.ca.key, number, now, LEAF_YEARS, ca=False)
         return _der(certificate)
+
+    def inspector(self, now: int) -> Issued:
+        """A postal inspector's key and certificate. Made anew each time, and kept by nobody but the caller."""
+        key = _key(self._entropy)
+        name = _name("PES-SIM TEST INSPECTOR", Purpose.INSPECTOR)
+        number = int.from_bytes(self._entropy(8), "big") + 1
+        certificate = _certificate(name, self.ca.name, key.public_key(), self.ca.key, number, now, LEAF_YEARS, ca=False)
+        return Issued(_der(certificate), key)
 
     def _make(self, entropy: Entropy, now: int) -> None:
         ca_key, provider_key = _key(entropy), _key(entropy)
@@ -72,7 +87,7 @@ class Pki:
         ca = _certificate(ca_name, ca_name, ca_key.public_key(), ca_key, 1, now, CA_YEARS, ca=True)
         name = _name(PROVIDER_NAME, Purpose.PROVIDER)
         provider = _certificate(name, ca_name, provider_key.public_key(), ca_key, 2, now, LEAF_YEARS, ca=False)
-        self._directory.mkdir(parents=True, exist_ok=True)
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         # The CA's certificate is written last: until it is there, the PKI counts as not made.
         self._save("provider", provider, provider_key)
         self._save("ca", ca, ca_key)
@@ -91,8 +106,8 @@ class Pki:
 
         path = self._directory / f"{name}.pem"
         try:
-            certificate = x509.load_pem_x509_certificate(path.read_bytes())
-            key = load_pem_private_key(self._key_file(name).read_bytes(), None)
+            certificate = x509.load_pem_x509_certificate(read_regular(path))
+            key = load_pem_private_key(read_secret(self._key_file(name)), None)
         except (OSError, ValueError, TypeError) as problem:
             hint = "Put back the files that were made with the meter"
             raise BadCertificate(f"{path} or its key cannot be read: {problem}", hint=hint) from None
@@ -110,6 +125,15 @@ def pem(der: bytes) -> bytes:
     from cryptography.hazmat.primitives.serialization import Encoding
 
     return x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM)
+
+
+def _public_key(point: bytes) -> ec.EllipticCurvePublicKey:
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    try:
+        return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
+    except ValueError:
+        raise BadCertificate("the PSD's public key is not a point on P-256") from None
 
 
 def _key(entropy: Entropy) -> ec.EllipticCurvePrivateKey:

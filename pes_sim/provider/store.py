@@ -46,7 +46,7 @@ def open_engine(path: Path | None) -> tuple[Engine, MetaData]:
 
 
 def _tables() -> MetaData:
-    from sqlalchemy import CheckConstraint, Column, ForeignKey, Integer, LargeBinary, MetaData, String, Table
+    from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table
 
     metadata = MetaData()
     Table(
@@ -68,11 +68,17 @@ def _tables() -> MetaData:
         Column("certificate_serial", Integer, unique=True, nullable=False),
         Column("certificate", LargeBinary, nullable=False),
         Column("public_point", LargeBinary, nullable=False),
+        Column("message_point", LargeBinary, nullable=False),
         Column("licensing_zip", String, nullable=False),
         Column("message_number", Integer, nullable=False, default=0),
         Column("granted_mills", Integer, nullable=False, default=0),
         Column("ascending_mills", Integer, nullable=False, default=0),
+        Column("descending_mills", Integer, nullable=False, default=0),
+        Column("control_sum_mills", Integer, nullable=False, default=0),
         Column("piece_count", Integer, nullable=False, default=0),
+        Column("zero_piece_count", Integer, nullable=False, default=0),
+        Column("suspicion", String, nullable=False, default=""),
+        Column("withdrawn", Integer, nullable=False, default=0),
         Column("log_sequence", Integer, nullable=False, default=0),
         Column("last_contact", Integer, nullable=False, default=0),
     )  # fmt: skip
@@ -80,7 +86,12 @@ def _tables() -> MetaData:
         "answer", metadata,
         Column("psd_serial", Integer, ForeignKey("meter.psd_serial"), primary_key=True),
         Column("nonce", LargeBinary, primary_key=True),
+        Column("message_number", Integer, nullable=False),
         Column("request", LargeBinary, nullable=False),
+        Column("kind", String, nullable=False),
         Column("reply", LargeBinary, nullable=False),
+        Column("paid_by", String, nullable=False),
+        Column("amount_mills", Integer, nullable=False),
+        Index("answer_by_number", "psd_serial", "message_number"),
     )  # fmt: skip
     return metadata

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from pes_sim.errors import IntegrityError, PesError
@@ -23,7 +23,7 @@ from pes_sim.psd.storage import Storage
 
 
 class Books:
-    """`state`, `registers` and `time` as of the last commit (`time` also as of the last request).
+    """State, registers, the log's hash chain, as of the last commit; `time` also as of the last request.
 
     A storage that cannot be trusted does not raise: the state is ERROR then, and `readable` is false.
     """
@@ -32,9 +32,12 @@ class Books:
         self.state = PsdState()
         self.registers = Registers()
         self.time = 0
+        self.last_dispense = 0
+        self.reprints = 0
+        self.chain = bytes(32)
         self.readable = False
-        self._chain = bytes(32)
         self._answers: dict[bytes, Record] = {}
+        self._newest: Record | None = None
         self._segments = ("", "")
         self._nvram: Nvram | None = None
         try:
@@ -59,82 +62,146 @@ class Books:
 
     def book(self, done: Piece) -> int:
         """Makes a debit durable; gives the number of its record. Raises `StorageFailed`, and then nothing changed."""
-        check_step(self.registers, done.registers, pieces=1)
-        body, chain = piece.encode(done, self._chain)
+        check_step(self.registers, done.registers, pieces=done.counts)
+        body, chain = piece.encode(done, self.chain)
         record = self._log().append(Kind.PIECE, body, self._whole_state)
-        self.registers, self._chain = done.registers, chain
+        self._note(done, chain)
         self._remember(done.request_id, record)
         return record.sequence
 
-    def commit(self, after: PsdState, answer: Answer, refilled: int = 0) -> None:
-        """Makes a new state durable, with the answer it goes with and what a refill adds."""
+    def book_all(self, batch: Sequence[Piece]) -> int:
+        """The same for several pieces of one request: all of them durable, in one write, or none. Gives the first."""
+        bodies, chain, before = [], self.chain, self.registers
+        for done in batch:
+            check_step(before, done.registers, pieces=done.counts)
+            body, chain = piece.encode(done, chain)
+            bodies.append(body)
+            before = done.registers
+        record = self._log().append(Kind.BATCH, piece.join(bodies), self._whole_state, len(batch))
+        self._note(batch[-1], chain)
+        self._remember(batch[-1].request_id, record)
+        return record.sequence
+
+    def commit(self, after: PsdState, answer: Answer, refilled: int = 0, withdrawn: int = 0) -> None:
+        """Makes a new state durable, with the answer it goes with, and what a refill adds or a withdrawal takes."""
         registers = self.registers.credit(refilled) if refilled else self.registers
-        check_step(self.registers, registers, pieces=0, refilled=refilled)
-        body = state.encode(Snapshot(after, registers, self.time, self._chain, answer))
+        if withdrawn:
+            registers = registers.withdraw()
+        check_step(self.registers, registers, pieces=0, refilled=refilled, withdrawn=withdrawn)
+        body = self._encoded(after, registers, answer)
         record = self._log().append(Kind.STATE, body, self._whole_state)
         self.state, self.registers = after, registers
-        if answer.request_id:
-            self._remember(answer.request_id, record)
+        self._remember(answer.request_id, record)
 
     def stop(self, fault: str) -> None:
         """State ERROR, written down if the storage still allows it."""
-        if self.state.lifecycle is State.ERROR:
+        if self.state.lifecycle in (State.ERROR, State.ZEROIZED):
             return
         after = lifecycle.after(self.state.lifecycle, Event.FAULT)
         self.state = replace(self.state, lifecycle=after, fault=fault)
         with contextlib.suppress(PesError):
-            self._log().append(Kind.STATE, self._whole_state(), self._whole_state)
+            self.write_down()
+
+    def halt(self, fault: str) -> None:
+        """State ERROR until the power goes: what failed may be well again then, so nothing is written down."""
+        if self.state.lifecycle is not State.ZEROIZED:
+            self.state = replace(self.state, lifecycle=lifecycle.after(self.state.lifecycle, Event.FAULT), fault=fault)
+
+    def write_down(self) -> None:
+        """Makes the state durable as it is."""
+        if self._nvram is not None:
+            self._remember(b"", self._nvram.append(Kind.STATE, self._whole_state(), self._whole_state))
 
     # Looking back
+
+    def registers_twice(self) -> tuple[bytes, bytes]:
+        """The registers in use, and as the newest record holds them, read again from the storage; encoded."""
+        stored = Registers()
+        if self._newest is not None:
+            again = self._log().reread(self._newest)
+            pieces = each_piece(again)
+            stored = piece.decode(pieces[-1].body).registers if pieces else state.decode(again.body).registers
+        return self.registers.encoded(), stored.encoded()
 
     def recall(self, request_id: bytes) -> Record | None:
         """The record that answered `request_id`, read again from the storage."""
         known = self._answers.get(request_id)
         return self._log().reread(known) if known else None
 
+    def find(self, sequence: int) -> Record | None:
+        """The record of number `sequence`, if it is a piece that is kept."""
+        found = next(self.pieces_from(sequence), None)
+        return found if found is not None and found.sequence == sequence else None
+
     def pieces_from(self, sequence: int) -> Iterator[Record]:
         """The records of pieces from number `sequence` on."""
-        return (record for record in self._log().read_from(sequence) if record.kind is Kind.PIECE)
+        for record in self._log().read_from(sequence):
+            yield from (single for single in each_piece(record) if single.sequence >= sequence)
 
     def _log(self) -> Nvram:
         assert self._nvram is not None, "state ERROR serves nothing that needs the log"
         return self._nvram
 
-    def _remember(self, request_id: bytes, record: Record) -> None:
-        if record.segment != self._segments[1]:
-            self._segments = (self._segments[1], record.segment)
+    def _remember(self, request_id: bytes, place: Record) -> None:
+        """Where the newest record lies (without what it holds), and the request that it answers, if one."""
+        self._newest = place
+        if place.segment != self._segments[1]:
+            self._segments = (self._segments[1], place.segment)
             self._answers = {key: old for key, old in self._answers.items() if old.segment in self._segments}
-        # Where it lies, without what it holds.
-        self._answers[request_id] = Record(
-            record.sequence, record.kind, b"", record.segment, record.offset, record.span
-        )
+        if request_id:
+            self._answers[request_id] = place
 
     def _whole_state(self) -> bytes:
-        return state.encode(Snapshot(self.state, self.registers, self.time, self._chain, Answer()))
+        return self._encoded(self.state, self.registers, Answer())
+
+    def _encoded(self, after: PsdState, registers: Registers, answer: Answer) -> bytes:
+        return state.encode(
+            Snapshot(after, registers, self.time, self.last_dispense, self.reprints, self.chain, answer)
+        )
+
+    def _note(self, done: Piece, chain: bytes) -> None:
+        self.registers, self.chain, self.last_dispense = done.registers, chain, done.time
+        self.reprints += 1 - done.counts
 
     # Recovery
 
     def _take(self, record: Record) -> None:
         if record.kind is Kind.STATE:
             self._take_state(record)
-        else:
-            self._take_piece(record)
+            return
+        for single in each_piece(record):
+            self._take_piece(single)
+        self._remember(piece.decode(single.body).request_id, record._replace(body=b""))
 
     def _take_state(self, record: Record) -> None:
         found = state.decode(record.body)
         if self.time:
-            refilled = found.registers.control_sum - self.registers.control_sum
-            check_step(self.registers, found.registers, pieces=0, refilled=max(0, refilled))
+            moved = found.registers.control_sum - self.registers.control_sum
+            if moved < 0 and found.state.lifecycle is not State.WITHDRAWN:
+                raise IntegrityError(f"record {record.sequence} takes postage away without a withdrawal")
+            check_step(self.registers, found.registers, pieces=0, refilled=max(0, moved), withdrawn=max(0, -moved))
         self.state, self.registers = found.state, found.registers
-        self.time, self._chain = found.time, found.chain
-        if found.answer.request_id:
-            self._remember(found.answer.request_id, record)
+        self.time, self.chain = found.time, found.chain
+        self.last_dispense, self.reprints = found.last_dispense, found.reprints
+        self._remember(found.answer.request_id, record._replace(body=b""))
 
     def _take_piece(self, record: Record) -> None:
         done = piece.decode(record.body)
-        check_step(self.registers, done.registers, pieces=1)
-        body, chain = piece.encode(done, self._chain)
+        check_step(self.registers, done.registers, pieces=done.counts)
+        body, chain = piece.encode(done, self.chain)
         if body != record.body:
             raise IntegrityError(f"the log's hash chain breaks at record {record.sequence}")
-        self.registers, self.time, self._chain = done.registers, done.time, chain
-        self._remember(done.request_id, record)
+        self._note(done, chain)
+        self.time = done.time
+
+
+def each_piece(record: Record) -> list[Record]:
+    """The pieces in a record, each as if it had one of its own; none in a state record."""
+    if record.kind is Kind.PIECE:
+        return [record]
+    if record.kind is not Kind.BATCH:
+        return []
+    return [
+        record._replace(sequence=record.sequence + index, kind=Kind.PIECE, body=body, numbers=1)
+        for index, body in enumerate(piece.split(record.body))
+    ]

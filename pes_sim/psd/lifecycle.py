@@ -1,7 +1,8 @@
 """The life cycle: which states there are, which events, and where each event leads from each state.
 
 * Everything that changes the state is in `TRANSITIONS`. What is not in it is refused, by name of state and event.
-* `FAULT` leads to ERROR from everywhere, and nothing leads out of ERROR yet.
+* LOCKED has reasons, several at once: `psd/locks.py`. A refill or withdrawal under way is a sub-state beside the state.
+* Nothing leads out of ERROR but zeroization; nothing at all leads out of ZEROIZED.
 
 States are tied to their sources in docs/fidelity.md. The names are ours unless that page says otherwise.
 """
@@ -23,7 +24,29 @@ class State(StrEnum):
     AUTHORIZED = "AUTHORIZED"
     OPERATIONAL = "OPERATIONAL"
     LOCKED = "LOCKED"
+    WITHDRAWN = "WITHDRAWN"
     ERROR = "ERROR"
+    ZEROIZED = "ZEROIZED"
+
+
+class SubState(StrEnum):
+    """What is under way with the provider besides."""
+
+    NONE = ""
+    REFILL_PENDING = "REFILL_PENDING"
+    REFILL_CANCELLED = "REFILL_CANCELLED"
+    WITHDRAWAL_PENDING = "WITHDRAWAL_PENDING"
+
+
+class Lock(StrEnum):
+    """Why it is LOCKED, in the order in which a refusal looks at the reasons. More of each: `psd/locks.py`."""
+
+    ROLLBACK_FOUND = "rollback found"
+    REGISTER_FAULT = "register fault"
+    PROVIDER = "provider lock"
+    DATE_FAULT = "date fault"
+    CHECKIN_OVERDUE = "check-in overdue"
+    INSPECTION_DUE = "inspection due"
 
 
 class Event(StrEnum):
@@ -31,22 +54,25 @@ class Event(StrEnum):
 
     INITIALIZE = "initialize"
     AUTHORIZE = "authorize"
-    RECEIPT = "check-in receipt accepted"
-    OVERDUE = "72 hours without a receipt"
+    RECEIPT = "first check-in receipt"
+    LOCK = "a reason to lock"
+    UNLOCK = "last reason cleared"
+    WITHDRAW = "withdrawal granted"
     FAULT = "integrity or self-test failure"
+    ZEROIZE = "zeroize, tamper"
 
+
+_ALWAYS: Final = {Event.FAULT: State.ERROR, Event.ZEROIZE: State.ZEROIZED}
 
 TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
-    State.UNINITIALIZED: {Event.INITIALIZE: State.INITIALIZED, Event.FAULT: State.ERROR},
-    State.INITIALIZED: {Event.AUTHORIZE: State.AUTHORIZED, Event.FAULT: State.ERROR},
-    State.AUTHORIZED: {Event.RECEIPT: State.OPERATIONAL, Event.FAULT: State.ERROR},
-    State.OPERATIONAL: {
-        Event.RECEIPT: State.OPERATIONAL,
-        Event.OVERDUE: State.LOCKED,
-        Event.FAULT: State.ERROR,
-    },
-    State.LOCKED: {Event.RECEIPT: State.OPERATIONAL, Event.FAULT: State.ERROR},
-    State.ERROR: {Event.FAULT: State.ERROR},
+    State.UNINITIALIZED: {Event.INITIALIZE: State.INITIALIZED, **_ALWAYS},
+    State.INITIALIZED: {Event.AUTHORIZE: State.AUTHORIZED, **_ALWAYS},
+    State.AUTHORIZED: {Event.RECEIPT: State.OPERATIONAL, **_ALWAYS},
+    State.OPERATIONAL: {Event.LOCK: State.LOCKED, Event.WITHDRAW: State.WITHDRAWN, **_ALWAYS},
+    State.LOCKED: {Event.UNLOCK: State.OPERATIONAL, Event.WITHDRAW: State.WITHDRAWN, **_ALWAYS},
+    State.WITHDRAWN: {**_ALWAYS},
+    State.ERROR: {**_ALWAYS},
+    State.ZEROIZED: {},
 }
 
 

@@ -38,17 +38,45 @@ class Kind:
     fields: tuple[Field, ...]
 
 
+_PSD: Final = "psd_serial nonce message_number device_time " + _REGISTERS + " "
+"""What every message of the PSD says: who, fresh, in which order, when, and the registers."""
+_PROVIDER: Final = "psd_serial nonce message_number " + _REGISTERS + " "
+"""What every message of the provider says: nonce and number are those of what it answers; the registers are those that
+the provider knows of. A device that is behind them was rolled back."""
+
+
+def _psd(number: int, name: str, more: str) -> Kind:
+    return Kind(number, name, "psd", fields(_PSD + more))
+
+
+def _provider(number: int, name: str, more: str) -> Kind:
+    return Kind(number, name, "provider", fields(_PROVIDER + more))
+
+
 # fmt: off
 KINDS: Final = (
-    Kind(1, "authorization", "provider", fields(
-        "psd_serial nonce licensing_zip customer utc_offset_minutes psd_certificate provider_certificate")),
-    Kind(2, "refill_request", "psd", fields(
-        "psd_serial nonce message_number customer amount_mills device_time " + _REGISTERS)),
-    Kind(3, "refill_grant", "provider", fields("psd_serial nonce amount_mills")),
-    Kind(4, "refill_refusal", "provider", fields("psd_serial nonce reason")),
-    Kind(5, "checkin_report", "psd", fields(
-        "psd_serial nonce message_number customer log_sequence device_time software_id " + _REGISTERS)),
-    Kind(6, "checkin_receipt", "provider", fields("psd_serial nonce acknowledged")),
+    _provider(1, "authorization", "licensing_zip customer utc_offset_minutes psd_certificate provider_certificate"),
+    _psd(2, "refill_request", "customer amount_mills"),
+    _provider(3, "refill_grant", "amount_mills"),
+    _provider(4, "refill_refusal", "reason"),
+    _psd(5, "checkin_report", "customer log_sequence software_id lock_reasons chain"),
+    _provider(6, "checkin_receipt", "acknowledged"),
+    _provider(7, "checkin_refusal", "lock_reasons reason"),
+    _psd(8, "refill_cancellation", "customer amount_mills"),
+    _psd(9, "withdrawal_request", "customer amount_mills"),
+    _provider(10, "withdrawal_grant", "amount_mills"),
+    _provider(11, "withdrawal_refusal", "reason"),
+    _psd(12, "withdrawal_statement", "customer amount_mills log_sequence chain"),
+    _psd(13, "audit_report", "customer state sub_state lock_reasons log_sequence reprint_count software_id chain"),
+    _provider(14, "reauthorization", "licensing_zip customer utc_offset_minutes"),
+    _provider(15, "time_setting", "device_time"),
+    _provider(16, "lock_order", "lock_reasons"),
+    _provider(17, "unlock_order", "lock_reasons"),
+    _provider(20, "key_renewal", ""),
+    _provider(21, "certificate_load", "psd_certificate"),
+    _provider(22, "key_load", "slot wrapped_secret"),
+    _provider(23, "software_manifest", "software_id size digest"),
+    Kind(18, "login", "role", fields("psd_serial nonce role certificate")),
 )
 # fmt: on
 

@@ -9,9 +9,11 @@
   newest segment and the one before it, however long the log is. The head says which is the newest at least, so that one
   that was taken away is missed.
 
-Record: magic 4, kind 1, reserved 1, body length 2, sequence number 8, body, MAC 16 (HMAC-SHA-256, truncated), all
-little-endian, padded to a multiple of 64. The banks take turns by pages of 4,096 bytes: page n of bank A, then page n
-of bank B. No page holds both copies of anything, and yet the disk takes both in one go.
+A record may stand for several things that become durable together (a batch): it takes as many numbers as it says.
+
+Record: magic 4, kind 1, numbers that it takes less one 1, body length 2, sequence number 8, body, MAC 16 (HMAC-SHA-256,
+truncated), all little-endian, padded to a multiple of 64. The banks take turns by pages of 4,096 bytes: page n of bank
+A, then page n of bank B. No page holds both copies of anything, and yet the disk takes both in one go.
 """
 
 from __future__ import annotations
@@ -47,13 +49,14 @@ class Kind(IntEnum):
     STATE = 1
     PIECE = 2
     HEAD = 3
+    BATCH = 4
 
 
 _KINDS: Final = frozenset(Kind)
 
 
 class Record(NamedTuple):  # not a dataclass: two are made for every debit, and a tuple costs a quarter
-    """One record: its number, what it is, its body, and where it lies."""
+    """One record: its (first) number, what it is, its body, where it lies, and how many numbers it takes."""
 
     sequence: int
     kind: Kind
@@ -61,6 +64,12 @@ class Record(NamedTuple):  # not a dataclass: two are made for every debit, and 
     segment: str
     offset: int
     span: int
+    numbers: int = 1
+
+    @property
+    def last(self) -> int:
+        """Its last number."""
+        return self.sequence + self.numbers - 1
 
 
 class Nvram:
@@ -85,25 +94,28 @@ class Nvram:
 
     # Writing
 
-    def append(self, kind: Kind, body: bytes, whole_state: Callable[[], bytes]) -> Record:
-        """Makes `body` durable as the next record. `whole_state` is asked when a piece makes a new segment begin.
+    def append(self, kind: Kind, body: bytes, whole_state: Callable[[], bytes], numbers: int = 1) -> Record:
+        """Makes `body` durable as the next record; gives where it lies, without the body. `whole_state` is asked when
+        a piece makes a new segment begin.
 
-        Raises `StorageFailed`; then nothing counts as appended, and the same number is used again.
+        Raises `StorageFailed`; then nothing counts as appended, and the same numbers are used again.
         """
         if self._broken:
             raise StorageFailed("a segment that could not be begun could not be removed either", hint="Open it again")
-        data = self._frame(kind, body, self.sequence + 1)
+        data = self._frame(kind, body, self.sequence + 1, numbers)
         if not self._firsts or self._end + len(data) > self._bank:
-            first = body if kind is Kind.STATE else whole_state()
-            self._begin_segment(self._frame(Kind.STATE, first, self.sequence + 1))
+            begin = body if kind is Kind.STATE else whole_state()
+            self._begin_segment(self._frame(Kind.STATE, begin, self.sequence + 1))
             if kind is Kind.STATE:
-                return Record(self.sequence, kind, body, self._firsts[-1][1], 0, self._end)
-            data = self._frame(kind, body, self.sequence + 1)
+                return Record(self.sequence, kind, b"", self._firsts[-1][1], 0, self._end)
+            data = self._frame(kind, body, self.sequence + 1, numbers)
+            if self._end + len(data) > self._bank:
+                raise StorageFull(f"a record of {len(data)} bytes does not fit a bank of {self._bank}")
         segment, offset = self._firsts[-1][1], self._end
         self._put(segment, offset, data)
         self._end += len(data)
-        self.sequence += 1
-        return Record(self.sequence, kind, body, segment, offset, len(data))
+        first, self.sequence = self.sequence + 1, self.sequence + numbers
+        return Record(first, kind, b"", segment, offset, len(data), numbers)
 
     def _begin_segment(self, first: bytes) -> None:
         if len(first) > self._bank:
@@ -140,8 +152,8 @@ class Nvram:
             offset += len(part)
             data = data[len(part) :]
 
-    def _frame(self, kind: Kind, body: bytes, sequence: int) -> bytes:
-        head = _HEADER.pack(MAGIC, kind, 0, len(body), sequence) + body
+    def _frame(self, kind: Kind, body: bytes, sequence: int, numbers: int = 1) -> bytes:
+        head = _HEADER.pack(MAGIC, kind, numbers - 1, len(body), sequence) + body
         data = head + hmac.digest(self._key, head, "sha256")[:MAC_LENGTH]
         return data + bytes(-len(data) % ALIGN)
 
@@ -152,7 +164,7 @@ class Nvram:
         for index, (_, name) in enumerate(self._firsts):
             following = self._firsts[index + 1][0] if index + 1 < len(self._firsts) else self.sequence + 1
             if following > sequence:
-                yield from (r for r in self._scan(name) if sequence <= r.sequence <= self.sequence)
+                yield from (r for r in self._scan(name) if sequence <= r.last <= self.sequence)
 
     def take_recovered(self) -> list[Record]:
         """The records of the newest two segments, oldest first. Given once: they need not stay in memory."""
@@ -197,7 +209,7 @@ class Nvram:
         before = self._scan(names[-2]) if len(names) > 1 else []
         self._recovered = before + newest
         self._check_numbers()
-        self.sequence = newest[-1].sequence
+        self.sequence = newest[-1].last
         self._end = newest[-1].offset + newest[-1].span
 
     def _read_head(self, expected: bool) -> int:
@@ -225,7 +237,7 @@ class Nvram:
         for record in self._recovered:
             if record.sequence != expected:
                 raise IntegrityError(f"record {expected} is missing before record {record.sequence}")
-            expected += 1
+            expected += record.numbers
 
     def _scan(self, name: str) -> list[Record]:
         if self._storage.size(name) != 2 * self._bank:
@@ -242,10 +254,11 @@ class Nvram:
             if record is None:
                 break
             if a is None or b is None or a.body != b.body:
-                self._mend(name, position, self._frame(record.kind, record.body, record.sequence), good_a=a is not None)
+                whole = self._frame(record.kind, record.body, record.sequence, record.numbers)
+                self._mend(name, position, whole, good_a=a is not None)
             found.append(record)
             position += record.span
-            expected += 1
+            expected += record.numbers
         for bank in (bank_a, bank_b):
             later = self._find_later(bank, position, name, expected)
             if later is not None:
@@ -273,7 +286,7 @@ class Nvram:
     def _parse(self, bank: bytes, position: int, segment: str, offset: int) -> Record | None:
         if bank[position : position + 4] != MAGIC or len(bank) - position < _OVERHEAD:
             return None
-        _, kind, _, length, sequence = _HEADER.unpack_from(bank, position)
+        _, kind, more, length, sequence = _HEADER.unpack_from(bank, position)
         end = position + _HEADER.size + length
         if end + MAC_LENGTH > len(bank) or kind not in _KINDS:
             return None
@@ -282,7 +295,7 @@ class Nvram:
         ):
             return None
         span = -(-(_OVERHEAD + length) // ALIGN) * ALIGN
-        return Record(sequence, Kind(kind), bank[position + _HEADER.size : end], segment, offset, span)
+        return Record(sequence, Kind(kind), bank[position + _HEADER.size : end], segment, offset, span, more + 1)
 
 
 def _first(name: str) -> int:

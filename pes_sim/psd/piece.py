@@ -1,21 +1,23 @@
 """One piece: the checks before the debit, its record in the log, and its indicium made again from that record.
 
-The record holds the bytes that are signed, not the signature: signing is deterministic, so the indicium can be made
-again after a power cut, and the debit need not wait for it.
+The record holds the whole indicium. It could be made again where signing is deterministic; but not in every key store,
+nor by the key that signs after a renewal, and a retry, a reprint and the log must give the very bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Any, Final
+from enum import Enum
+from typing import Any, Final, NamedTuple
 
 from pes_sim.clock import DAY, MINUTE, iso
 from pes_sim.errors import BadDate, IntegrityError, LayoutError, MoneyError
-from pes_sim.indicium.layout import SPECIMEN_PROVIDER, Layout
+from pes_sim.indicium.codings import iso_date
+from pes_sim.indicium.layout import SPECIMEN_PROVIDER, Layout, Packer
+from pes_sim.psd.keys import Curve
 from pes_sim.psd.registers import Registers
 
 DATE_ADVANCE_DAYS: Final = 30
@@ -24,23 +26,51 @@ DATE_ADVANCE_DAYS: Final = 30
 MODEL_ID: Final = "S1"
 MOST_BYTES: Final = 128
 ALGORITHM_ECDSA_P256: Final = 2
-SOFTWARE_ID: Final = 0x00_01_00_00
-"""0.1.0, as get_info and the indicium give it."""
+ALGORITHM_ECDSA_P224: Final = 3
+"""Assumed: the real numbers are not public."""
 
 _EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
-_FIXED: Final = struct.Struct("<16sQQQQQQBB")
+_FIXED: Final = struct.Struct("<B16sQQQQQQQBBB")
 _CHAIN_LENGTH: Final = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """One dispensed piece as the log keeps it. `registers` are those after it."""
+class PieceKind(Enum):
+    """What an entry of the log is. Values: as in the record, and the name on the wire."""
 
+    STANDARD = 0, "standard"
+    DATE_CORRECTION = 1, "date correction"
+    AMOUNT_CORRECTION = 2, "amount correction"
+    REPRINT = 3, "reprint"
+
+    def __init__(self, code: int, label: str) -> None:
+        self.code = code
+        self.label = label
+
+
+KINDS: Final = tuple(PieceKind)
+
+
+class Piece(NamedTuple):  # not a dataclass: one is made for every debit, and a tuple costs a quarter
+    """One entry of the log. `registers` are those after it; `original` is the record that a reprint repeats, or 0."""
+
+    kind: PieceKind
     request_id: bytes
     time: int
     registers: Registers
     reference: bytes
     signed: bytes
+    signature: bytes
+    original: int = 0
+
+    @property
+    def indicium(self) -> bytes:
+        """What is printed."""
+        return self.signed + self.signature
+
+    @property
+    def counts(self) -> int:
+        """By how much it raises the piece count."""
+        return int(self.kind is not PieceKind.REPRINT)
 
 
 def encode(piece: Piece, chain: bytes) -> tuple[bytes, bytes]:
@@ -48,11 +78,13 @@ def encode(piece: Piece, chain: bytes) -> tuple[bytes, bytes]:
     r = piece.registers
     content = (
         _FIXED.pack(
-            piece.request_id, piece.time, r.ascending, r.descending, r.control_sum, r.pieces, r.zero_pieces,
-            len(piece.reference), len(piece.signed),
+            piece.kind.code, piece.request_id, piece.time, piece.original,
+            r.ascending, r.descending, r.control_sum, r.pieces, r.zero_pieces,
+            len(piece.reference), len(piece.signed), len(piece.signature),
         )
         + piece.reference
         + piece.signed
+        + piece.signature
     )  # fmt: skip
     chain = hashlib.sha256(chain + content).digest()
     return content + chain, chain
@@ -60,12 +92,38 @@ def encode(piece: Piece, chain: bytes) -> tuple[bytes, bytes]:
 
 def decode(body: bytes) -> Piece:
     """The piece in a record's body. Raises `IntegrityError` when the lengths do not fit."""
-    fixed = _FIXED.unpack_from(body)
-    middle = _FIXED.size + fixed[7]
-    end = middle + fixed[8]
+    code, request_id, time, original, *registers, for_reference, for_signed, for_signature = _FIXED.unpack_from(body)
+    if code >= len(KINDS):
+        raise IntegrityError(f"a piece record of kind {code}, which this version does not know")
+    reference_end = _FIXED.size + for_reference
+    signed_end = reference_end + for_signed
+    end = signed_end + for_signature
     if len(body) != end + _CHAIN_LENGTH:
         raise IntegrityError(f"a piece record of {len(body)} bytes should have {end + _CHAIN_LENGTH}")
-    return Piece(fixed[0], fixed[1], Registers(*fixed[2:7]), body[_FIXED.size : middle], body[middle:end])
+    return Piece(
+        KINDS[code], request_id, time, Registers(*registers), body[_FIXED.size : reference_end],
+        body[reference_end:signed_end], body[signed_end:end], original,
+    )  # fmt: skip
+
+
+def join(bodies: Sequence[bytes]) -> bytes:
+    """The body of a batch's record: each piece's, with its length before it (2 bytes, little-endian)."""
+    return b"".join(len(body).to_bytes(2, "little") + body for body in bodies)
+
+
+def split(joined: bytes) -> list[bytes]:
+    """The reverse."""
+    bodies, at = [], 0
+    while at < len(joined):
+        start = at + 2
+        at = start + int.from_bytes(joined[at:start], "little")
+        bodies.append(joined[start:at])
+    return bodies
+
+
+def chain_after(body: bytes) -> bytes:
+    """The log's hash chain after the record with this body."""
+    return body[-_CHAIN_LENGTH:]
 
 
 def today(time: int, utc_offset_minutes: int) -> date:
@@ -76,9 +134,7 @@ def today(time: int, utc_offset_minutes: int) -> date:
 def check_date(text: str, time: int, utc_offset_minutes: int) -> None:
     """Raises `BadDate` unless `text` is a date from the device's own to `DATE_ADVANCE_DAYS` ahead."""
     try:
-        day = date.fromisoformat(text)
-        if day.isoformat() != text:  # newer Pythons also take 20261121 and 2026-W47-6
-            raise ValueError
+        day = iso_date(text)
     except ValueError:
         raise BadDate(f"{text!r} is not a date", hint="Allowed: YYYY-MM-DD") from None
     ahead = day.toordinal() - _EPOCH_ORDINAL - (time + utc_offset_minutes * MINUTE) // DAY
@@ -93,37 +149,63 @@ def check_date(text: str, time: int, utc_offset_minutes: int) -> None:
 
 
 def check_postage(postage: int) -> None:
-    """Raises `MoneyError` for a zero-value piece: that is a correction, which this service does not make."""
+    """Raises `MoneyError` for a zero-value piece: that is a date correction, which has a service of its own."""
     if postage == 0:
-        raise MoneyError("a piece without postage is not dispensed", hint="Give the postage in mills, above 0")
+        raise MoneyError(
+            "a piece without postage is not dispensed", hint="Give the postage in mills, above 0; or redate a piece"
+        )
 
 
-_SCHEME: Final = "ecdsa-p256-sha256"
 _SAMPLE: Final[Mapping[str, Any]] = {
     "postage_mills": 1, "mailing_date": "2026-01-05", "mail_class": "first_class_letter", "weight": 1,
     "destination": "",
 }  # fmt: skip
 
 
-def check_layout(layout: Layout) -> None:
-    """Raises `LayoutError` unless a device can print by `layout`: before it is made, not at its first debit."""
+_SCHEMES: Final = {
+    ("ecdsa-p256-sha256", 64): (Curve.P256, ALGORITHM_ECDSA_P256),
+    ("ecdsa-p224-sha256", 56): (Curve.P224, ALGORITHM_ECDSA_P224),
+}
+"""What a device can sign with: the layout's scheme and the signature's length; the curve, and its algorithm ID."""
+
+
+def signing(layout: Layout) -> tuple[Curve, int]:
+    """The curve that `layout` is signed with, and its algorithm ID. Raises `LayoutError` for one no device can make."""
+    scheme = (layout.signature.scheme, layout.signature.length)
     if not layout.writable:
         raise LayoutError(f"layout {layout.name} is read-only", hint="A device needs one that can be made")
-    if (layout.signature.scheme, layout.signature.length) != (_SCHEME, 64) or layout.length > MOST_BYTES:
-        raise LayoutError(f"layout {layout.name}: a device makes {_SCHEME} signatures of 64 bytes, {MOST_BYTES} in all")
-    fixed = {"indicia_version": layout.versions.start, "provider_id": SPECIMEN_PROVIDER, "model_id": MODEL_ID,
-             "psd_serial": 1, "algorithm_id": ALGORITHM_ECDSA_P256, "certificate_serial": 1, "origin_zip": "20260",
-             "software_id": SOFTWARE_ID}  # fmt: skip
-    Printer(layout, fixed).signed_bytes(_SAMPLE, Registers(1, 0, 1, 1, 0))
+    if scheme not in _SCHEMES or layout.length > MOST_BYTES:
+        known = " or ".join(f"{name} of {length} bytes" for name, length in _SCHEMES)
+        raise LayoutError(f"layout {layout.name}: a device signs by {known}, {MOST_BYTES} bytes in all")
+    return _SCHEMES[scheme]
+
+
+def check_layout(layout: Layout) -> None:
+    """Raises `LayoutError` unless a device can print by `layout`: before it is made, not at its first debit."""
+    Printer(layout, psd_serial=1, certificate_serial=1, origin_zip="20260", software_id=1).signed_bytes(
+        _SAMPLE, Registers(1, 0, 1, 1, 0)
+    )
 
 
 class Printer:
     """Fills the layout: the fields that stay the same for one device are worked out once."""
 
-    def __init__(self, layout: Layout, fixed: Mapping[str, Any]) -> None:
+    def __init__(
+        self, layout: Layout, *, psd_serial: int, certificate_serial: int, origin_zip: str, software_id: int
+    ) -> None:
+        fixed: dict[str, Any] = {
+            "indicia_version": layout.versions.start,
+            "provider_id": SPECIMEN_PROVIDER,
+            "model_id": MODEL_ID,
+            "psd_serial": psd_serial,
+            "algorithm_id": signing(layout)[1],
+            "certificate_serial": certificate_serial,
+            "origin_zip": origin_zip,
+            "software_id": software_id,
+        }
         names = {row.name for row in layout.fields}
         self.layout = layout
-        self._fixed = {name: value for name, value in fixed.items() if name in names}
+        self._packer = Packer(layout, {name: value for name, value in fixed.items() if name in names})
 
     def signed_bytes(self, request: Mapping[str, Any], after: Registers) -> bytes:
         """The bytes to sign for a request. Raises `LayoutError` for a value that its field cannot hold."""
@@ -137,4 +219,4 @@ class Printer:
             "weight": request["weight"],
             "destination": request["destination"],
         }
-        return self.layout.pack(self._fixed | values)
+        return self._packer.pack(values)

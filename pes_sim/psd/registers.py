@@ -5,6 +5,7 @@ AR never falls. AR + DR = control sum. DR never below zero. Piece count + 1 per 
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +15,7 @@ from pes_sim.money import dollars
 ASCENDING_LIMIT: Final = (1 << 40) - 1
 DESCENDING_LIMIT: Final = (1 << 32) - 1
 PIECE_LIMIT: Final = (1 << 32) - 1
+_ENCODED: Final = struct.Struct("<5Q")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,14 @@ class Registers:
             self.ascending, self.descending + amount, self.control_sum + amount, self.pieces, self.zero_pieces
         )
 
+    def withdraw(self) -> Registers:
+        """After the whole descending register was paid back."""
+        return Registers(self.ascending, 0, self.ascending, self.pieces, self.zero_pieces)
+
+    def encoded(self) -> bytes:
+        """As bytes that differ when any of them does."""
+        return _ENCODED.pack(self.ascending, self.descending, self.control_sum, self.pieces, self.zero_pieces)
+
     def values(self) -> dict[str, int]:
         """By the names of the protocol's fields."""
         return {
@@ -68,14 +78,18 @@ class Registers:
         }
 
 
-def check_step(before: Registers, after: Registers, *, pieces: int, refilled: int = 0) -> None:
-    """Whether `after` may follow `before` by `pieces` indicia and a refill. Raises `IntegrityError` otherwise."""
+def check_step(before: Registers, after: Registers, *, pieces: int, refilled: int = 0, withdrawn: int = 0) -> None:
+    """Whether `after` may follow `before` by `pieces` indicia, a refill, a withdrawal. Raises `IntegrityError`."""
     spent = after.ascending - before.ascending
     rules = (
         ("the ascending register fell", spent >= 0),
         ("the descending register is below zero", after.descending >= 0),
         ("AR + DR is not the control sum", after.ascending + after.descending == after.control_sum),
-        ("the control sum changed by something else than a refill", after.control_sum == before.control_sum + refilled),
+        (
+            "the control sum changed by something else than a refill or a withdrawal",
+            after.control_sum == before.control_sum + refilled - withdrawn,
+        ),
+        ("a withdrawal left something", not withdrawn or after.descending == 0),
         ("the piece count does not match the indicia", after.pieces == before.pieces + pieces),
         ("postage left without an indicium", pieces > 0 or spent == 0),
         ("the zero-value count does not match", 0 <= after.zero_pieces - before.zero_pieces <= pieces),

@@ -5,15 +5,46 @@ Registers, time and the log's hash chain change with every piece; they stand bes
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
 
 from pes_sim.errors import IntegrityError
-from pes_sim.psd.lifecycle import State
+from pes_sim.psd.lifecycle import Lock, State, SubState
+from pes_sim.psd.policy import Regime
+from pes_sim.psd.profile import Profile
 from pes_sim.psd.registers import Registers
 
-FORMAT: Final = 1
-"""Version of the record's form. A newer program reads an older one, or says why not."""
+FORMAT: Final = 2
+"""Version of the record's form. A newer program reads an older one, or says why not.
+
+1: before there were roles. Such a device has no secret for its meter, and no separate key for messages.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A request to the provider that waits for its answer: the message that was sent, and what the answer repeats."""
+
+    nonce: bytes = b""
+    number: int = 0
+    amount: int = 0
+    message: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Software:
+    """A software image: its version, size and digest, the storage area it lies in (none: built in), bytes there yet."""
+
+    software_id: int = 0
+    size: int = 0
+    digest: bytes = b""
+    area: str = ""
+    offset: int = 0
+
+
+RELEASED: Final = Software(software_id=0x00_01_00_00)
+"""The software that a device is made with: 0.1.0, as get_info and the indicium give it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +52,18 @@ class PsdState:
     """Instants in microseconds since 1970-01-01 UTC; certificates in DER; amounts in mills. Empty means: not yet."""
 
     lifecycle: State = State.UNINITIALIZED
+    locks: tuple[str, ...] = ()
     fault: str = ""
+    # Manufacture
     psd_serial: int = 0
+    profile: Profile = Profile.FIPS_140_2
+    regime: Regime = Regime.IMI
     trust_anchor: bytes = b""
-    wrapped_key: bytes = b""
+    keys: bytes = b""
     authorization_nonce: bytes = b""
+    software: Software = RELEASED
+    loading: Software = Software()
+    # Licence
     licensing_zip: str = ""
     customer: str = ""
     utc_offset_minutes: int = 0
@@ -33,14 +71,30 @@ class PsdState:
     certificate_serial: int = 0
     provider_certificate: bytes = b""
     provider_point: bytes = b""
+    # The real-time clock: what it is ahead of the host's, as set at an instant of the host's
+    clock_offset: int = 0
+    clock_set: int = 0
+    # Exchanges with the provider
     message_number: int = 0
-    refill_nonce: bytes = b""
-    refill_mills: int = 0
-    refill_message: bytes = b""
-    checkin_nonce: bytes = b""
+    refill: Exchange = Exchange()
+    refill_cancellation: bytes = b""
+    withdrawal: Exchange = Exchange()
+    checkin: Exchange = Exchange()
     checkin_begun: int = 0
     last_receipt: int = 0
+    last_inspection: int = 0
     acknowledged: int = 0
+    final_statement: bytes = b""
+    # Authentication
+    failed_attempts: int = 0
+    no_attempt_before: int = 0
+
+    @property
+    def sub_state(self) -> SubState:
+        """What is under way."""
+        if self.refill.nonce:
+            return SubState.REFILL_CANCELLED if self.refill_cancellation else SubState.REFILL_PENDING
+        return SubState.WITHDRAWAL_PENDING if self.withdrawal.nonce else SubState.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +114,8 @@ class Snapshot:
     state: PsdState
     registers: Registers
     time: int
+    last_dispense: int
+    reprints: int
     chain: bytes
     answer: Answer
 
@@ -73,24 +129,43 @@ def encode(snapshot: Snapshot) -> bytes:
 
 
 def decode(body: bytes) -> Snapshot:
-    """The reverse. Raises `IntegrityError` for a form that this version does not know."""
+    """The reverse. Raises `IntegrityError` for whatever this version does not know.
+
+    Dropping what a newer program wrote could bring a withdrawn device back.
+    """
     import cbor2
 
     document = cbor2.loads(body)
-    found = document.get("format")
+    found = document.pop("format", None)
     if found != FORMAT:
         raise IntegrityError(f"state records of format {found} cannot be read; this version knows {FORMAT}")
-    state = {**document["state"], "lifecycle": State(document["state"]["lifecycle"])}
-    unknown = set(state) - {f.name for f in fields(PsdState)}
+    unknown = set(document["state"]) - {f.name for f in fields(PsdState)}
     if unknown:
-        # Dropping what a newer program wrote could bring a withdrawn device back.
         raise IntegrityError(
             f"the state record has fields that this version does not know: {', '.join(sorted(unknown))}"
         )
-    return Snapshot(
-        PsdState(**state),
-        Registers(**document["registers"]),
-        document["time"],
-        document["chain"],
-        Answer(**document["answer"]),
-    )
+    try:
+        document["state"] = PsdState(**{name: _typed(name, value) for name, value in document["state"].items()})
+        document["registers"] = Registers(**document["registers"])
+        document["answer"] = Answer(**document["answer"])
+        return Snapshot(**document)
+    except (TypeError, ValueError) as problem:
+        raise IntegrityError(f"the state record holds what this version does not know: {problem}") from None
+
+
+_TYPED: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "lifecycle": State,
+    "locks": lambda names: tuple(Lock(name).value for name in names),
+    "profile": Profile,
+    "regime": Regime,
+    "software": lambda values: Software(**values),
+    "loading": lambda values: Software(**values),
+    "refill": lambda values: Exchange(**values),
+    "withdrawal": lambda values: Exchange(**values),
+    "checkin": lambda values: Exchange(**values),
+}
+"""Fields that CBOR does not give back as they were."""
+
+
+def _typed(name: str, value: Any) -> Any:
+    return _TYPED[name](value) if name in _TYPED else value

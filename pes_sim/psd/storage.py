@@ -2,6 +2,7 @@
 
 * `write` promises nothing until `sync` returns. `create` and `remove` are durable when they return.
 * One process holds a directory at a time; the second gets an error that names the holder.
+* A directory or a file that others may change is refused, as `owned` says; this costs nothing where a file stays open.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import errno
 import fcntl
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
 from pes_sim.errors import DirectoryInUse, StorageFailed, StorageFull
+from pes_sim.psd.owned import OwnDirectory
 
 _ZEROS: Final = bytes(1 << 16)
 _OPEN_FILES: Final = 4
@@ -73,31 +76,31 @@ class MemoryStorage:
 
 
 class FileStorage:
-    """Areas as files of one directory, which this process holds until `close`."""
+    """Areas as files of one directory, which this process holds until `close`. Made where it is missing."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._fds: dict[str, int] = {}
-        with _errors("use", directory):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = DirectoryLock(directory)
+        self._lock = DirectoryLock(directory, make=True)
+        self._inside = self._lock.directory
 
     def names(self) -> list[str]:
         with _errors("look at", self.directory):
-            return sorted(p.name for p in self.directory.glob("*.seg") if p.is_file() and not p.is_symlink())
+            return [name for name in self._inside.names() if name.endswith(".seg")]
 
     def create(self, name: str, size: int) -> None:
         # Zeros are written, not only promised: a later fdatasync then has no block to allocate and no size to note,
         # and a full disk shows here, where nothing has been debited yet.
-        path = self.directory / name
+        with _errors("create", self.directory / name):
+            fd = self._inside.open(name, os.O_RDWR | os.O_CREAT)
+        self._keep(name, fd)
         try:
-            with _errors("create", path):
-                fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-                self._keep(name, fd)
+            with _errors("create", self.directory / name):
+                os.ftruncate(fd, 0)  # not by O_TRUNC: what is there was not looked at yet
                 for offset in range(0, size, len(_ZEROS)):
                     _write_all(fd, _ZEROS[: size - offset], offset)
                 os.fsync(fd)
-                self._sync_directory()
+                os.fsync(self._inside.fd)
         except StorageFailed:
             with contextlib.suppress(StorageFailed):
                 self.remove(name)
@@ -111,21 +114,28 @@ class FileStorage:
         with _errors("read", self.directory / name):
             return os.pread(self._fd(name), length, offset)
 
+    # The next two stand on the path of every debit: the path is put together only for an error that names it.
+
     def write(self, name: str, offset: int, data: bytes) -> None:
-        with _errors("write", self.directory / name):
-            _write_all(self._fd(name), data, offset)
+        try:
+            _write_all(self._fds.get(name) or self._fd(name), data, offset)
+        except OSError as problem:
+            raise _failure("write", self.directory / name, problem) from problem
 
     def sync(self, name: str) -> None:
-        with _errors("sync", self.directory / name):
-            os.fdatasync(self._fd(name))
+        try:
+            os.fdatasync(self._fds.get(name) or self._fd(name))
+        except OSError as problem:
+            raise _failure("sync", self.directory / name, problem) from problem
 
     def remove(self, name: str) -> None:
         fd = self._fds.pop(name, -1)
         if fd >= 0:
             os.close(fd)
         with _errors("remove", self.directory / name):
-            (self.directory / name).unlink(missing_ok=True)
-            self._sync_directory()
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=self._inside.fd)
+            os.fsync(self._inside.fd)
 
     def close(self) -> None:
         for fd in self._fds.values():
@@ -136,7 +146,7 @@ class FileStorage:
     def _fd(self, name: str) -> int:
         fd = self._fds.get(name, -1)
         if fd < 0:
-            fd = os.open(self.directory / name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            fd = self._inside.open(name, os.O_RDWR)
             self._keep(name, fd)
         return fd
 
@@ -147,28 +157,29 @@ class FileStorage:
                 os.close(self._fds.pop(old))
         self._fds[name] = fd
 
-    def _sync_directory(self) -> None:
-        fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-
 
 class DirectoryLock:
     """Holds `directory/lock` for this process until `release` or the process's end. Raises `DirectoryInUse`."""
 
-    def __init__(self, directory: Path) -> None:
-        path = directory / "lock"
-        with _errors("lock", path):
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    def __init__(self, directory: Path, *, make: bool = False) -> None:
+        self._fd = -1
+        with _errors("use", directory):
+            self.directory = OwnDirectory(directory, make=make)
+        try:
+            self._take()
+        except BaseException:
+            self.release()
+            raise
+
+    def _take(self) -> None:
+        path = self.directory.path
+        with _errors("lock", path / "lock"):
+            self._fd = self.directory.open("lock", os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             holder = os.pread(self._fd, 200, 0).decode("utf-8", "replace").strip() or "another process"
-            self.release()
-            hint = "Stop it, or use another directory"
-            raise DirectoryInUse(f"{directory} is in use by {holder}", hint=hint) from None
+            raise DirectoryInUse(f"{path} is in use by {holder}", hint="Stop it, or use another directory") from None
         name = Path(sys.argv[0]).name or "python"
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, f"process {os.getpid()} ({name})\n".encode(), 0)
@@ -177,28 +188,22 @@ class DirectoryLock:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+        self.directory.close()
 
 
-class _errors:
-    """Turns `OSError` into `StorageFailed` or `StorageFull`, with the verb and the path.
+@contextlib.contextmanager
+def _errors(verb: str, path: Path) -> Iterator[None]:
+    """Turns `OSError` into `StorageFailed` or `StorageFull`, with the verb and the path."""
+    try:
+        yield
+    except OSError as problem:
+        raise _failure(verb, path, problem) from problem
 
-    A class, not a generator: it stands on the path of every debit.
-    """
 
-    __slots__ = ("path", "verb")
-
-    def __init__(self, verb: str, path: Path) -> None:
-        self.verb = verb
-        self.path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, problem: BaseException | None, trace: object) -> None:
-        if isinstance(problem, OSError):
-            if problem.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise StorageFull(f"no room to {self.verb} {self.path}", hint="Free some space; nothing was debited")
-            raise StorageFailed(f"cannot {self.verb} {self.path}: {problem.strerror}") from problem
+def _failure(verb: str, path: Path, problem: OSError) -> StorageFailed:
+    if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFull(f"no room to {verb} {path}", hint="Free some space; nothing was debited")
+    return StorageFailed(f"cannot {verb} {path}: {problem.strerror}")
 
 
 def _write_all(fd: int, data: bytes, offset: int) -> None:
@@ -209,22 +214,24 @@ def _write_all(fd: int, data: bytes, offset: int) -> None:
 
 def write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Replaces a small file so that a cut leaves the old one or the new one, durably. Raises `StorageFailed`."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # Its name can be neither foreseen nor shared; O_EXCL refuses whatever is there all the same, a link included.
+    temporary = f".{os.urandom(8).hex()}.tmp"
     with _errors("write", path):
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            fd = os.open(temporary, flags, mode, dir_fd=directory)
             try:
-                _write_all(fd, data, 0)
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-            os.replace(temporary, path)
-            directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
-        except OSError:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
+                try:
+                    _write_all(fd, data, 0)
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
+                os.replace(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary, dir_fd=directory)
+                raise
+            os.fsync(directory)
+        finally:
+            os.close(directory)

@@ -362,8 +362,8 @@ def test_a_meter_that_a_demo_left_half_made_is_replaced(cli: Cli, earlier: Path)
 
 
 def test_a_meter_that_is_in_use_is_not_replaced(cli: Cli, earlier: Path) -> None:
-    before = contents(earlier)
     with VirtualMeter(earlier / "meter"):
+        before = contents(earlier)  # with the holder's own login
         result = cli("demo", "--out", earlier)
     assert result.code == 1
     assert "is in use by process" in result.complaint()[0]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pes_sim import cli as program
-from pes_sim.errors import InsufficientFunds, PesError, RegistersDisagree, UsageError
+from pes_sim.errors import InsufficientFunds, PesError, RefusedByProvider, UsageError
 from tests.cli.conftest import ROOT, Cli, command, environment, process
 
 STATUS = ("meter", "status", "m1")
@@ -20,7 +20,7 @@ STATUS = ("meter", "status", "m1")
     [
         (UsageError("a.csv is empty", hint="Fill it"), 2, ["pes-sim: a.csv is empty", "  Fill it"]),
         (InsufficientFunds("too little"), 1, ["pes-sim: too little"]),
-        (RegistersDisagree("no", hint="Look"), 1, ["pes-sim: no", "  Look"]),
+        (RefusedByProvider("no", hint="Look"), 1, ["pes-sim: no", "  Look"]),
         (PermissionError(13, "Permission denied", "/x"), 1, ["pes-sim: /x cannot be used: Permission denied"]),
         (KeyboardInterrupt(), 130, ["pes-sim: interrupted"]),
     ],

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from pes_sim.cli.meters import read_departments, utc_offset
-from pes_sim.errors import UsageError
+from pes_sim.errors import BadMessage, UsageError
+from pes_sim.psd.storage import write_atomically
 from pes_sim.virtual import VirtualMeter
 from tests.cli.conftest import Cli, job, letters, paused
 from tests.meter.made import CUSTOMER, DEPOSIT, FUNDS, SERIAL
@@ -128,8 +129,13 @@ def test_the_status_as_json_has_the_documented_names(cli: Cli, meter: Path) -> N
         "layout": "imi_std",
         "licensing_zip": "20260",
         "customer": CUSTOMER,
+        "profile": "FIPS 140-2",
+        "regime": "IMI",
         "state": "OPERATIONAL",
+        "sub_state": "",
         "lock_reasons": [],
+        "cleared_by": [],
+        "warnings": [],
         "hours_to_lockout": 72.0,
         "device_time": "2026-01-05T15:00:00Z",
         "clock": "virtual",
@@ -139,8 +145,11 @@ def test_the_status_as_json_has_the_documented_names(cli: Cli, meter: Path) -> N
         "control_sum_mills": FUNDS,
         "piece_count": 1,
         "zero_piece_count": 0,
+        "reprint_count": 0,
         "refill_pending_mills": 0,
+        "self_tests_failed": [],
         "repaired": 0,
+        "self_tests_failed": [],
         "departments": {
             "100": {"name": "Sales", "piece_count": 0, "postage_mills": 0},
             "200": {"name": "Billing", "piece_count": 1, "postage_mills": 740},
@@ -155,16 +164,17 @@ def test_the_status_for_people(cli: Cli, meter: Path) -> None:
     assert (result.code, result.err) == (0, "")
     lines = result.out.splitlines()
     assert lines[0] == f"Meter {SERIAL}: OPERATIONAL"
-    assert [line.split() for line in lines[1:7]] == [
+    assert [line.split() for line in lines[1:8]] == [
         ["check-in", "due", "within", "72.0", "h"],
         ["clock", "2026-01-05T15:00:00Z", "(virtual),", "its", "date", "is", "2026-01-05"],
         ["used", "$0.74"],
         ["available", "$99.26"],
         ["control", "$100.00"],
         ["pieces", "1"],
+        ["reprints", "0"],
     ]
-    assert lines[7:9] == ["  department 100 Sales: 0 pieces, $0.00", "  department 200 Billing: 1 pieces, $0.74"]
-    assert "SPECIMEN ONLY" in lines[9]
+    assert lines[8:10] == ["  department 100 Sales: 0 pieces, $0.00", "  department 200 Billing: 1 pieces, $0.74"]
+    assert "SPECIMEN ONLY" in lines[10]
 
 
 def test_the_status_of_a_locked_meter_says_what_clears_it(cli: Cli, meter: Path) -> None:
@@ -173,10 +183,89 @@ def test_the_status_of_a_locked_meter_says_what_clears_it(cli: Cli, meter: Path)
     )
     document = status(cli, meter)
     assert (document["state"], document["hours_to_lockout"]) == ("LOCKED", -1.0)
-    assert document["lock_reasons"] == ["check-in overdue"]
+    assert (document["lock_reasons"], document["cleared_by"]) == (["check-in overdue"], ["checkin"])
     out = cli("meter", "status", meter).out
     assert f"because: check-in overdue. A check-in clears it: pes-sim meter checkin {meter}" in out
     assert "overdue by 1.0 h" in out
+
+
+def test_the_status_names_every_lock_with_what_clears_it_and_what_is_under_way(cli: Cli, meter: Path) -> None:
+    with VirtualMeter(meter) as opened:
+        port = opened._caller
+        reasons = ["provider lock", "register fault"]
+        order = opened.centre.order("lock_order", SERIAL, port.call("challenge", {}), lock_reasons=reasons)
+        port.call("refill_begin", {"amount_mills": 1_000})
+        with pytest.raises(BadMessage):
+            port.call("unlock", {"message": b""})
+        port.call("lock", {"message": order})
+    assert cli("meter", "advance", meter, "73h").code == 0
+    document = status(cli, meter)
+    assert (document["state"], document["sub_state"]) == ("LOCKED", "REFILL_PENDING")
+    assert document["lock_reasons"] == ["register fault", "provider lock", "check-in overdue"]
+    assert document["cleared_by"] == ["unlock", "checkin"]
+    lines = cli("meter", "status", meter).out.splitlines()
+    assert lines[:4] == [
+        f"Meter {SERIAL}: LOCKED, REFILL_PENDING",
+        "  because: register fault. The provider clears it, by its order to unlock",
+        "  because: provider lock. The provider clears it, by its order to unlock",
+        f"  because: check-in overdue. A check-in clears it: pes-sim meter checkin {meter}",
+    ]
+
+
+def test_the_status_warns_before_the_lockout(cli: Cli, meter: Path) -> None:
+    assert cli("meter", "advance", meter, "24h").code == 0
+    assert status(cli, meter)["warnings"] == ["check-in due"]
+    assert "  warning: check-in due" in cli("meter", "status", meter).out.splitlines()
+
+
+@pytest.mark.parametrize("damage", ["missing", "another meter's"])
+def test_a_meter_whose_key_is_lost_can_be_looked_at_as_often_as_one_likes(
+    cli: Cli, meter: Path, tmp_path: Path, damage: str
+) -> None:
+    key = (meter / "meter.key").read_bytes()
+    (meter / "meter.key").unlink()
+    if damage != "missing":
+        write_atomically(meter / "meter.key", bytes(32), 0o600)
+    for _ in range(12):  # more than the PSD would look at wrong proofs
+        document = status(cli, meter)
+    assert document["warnings"] == ["the PSD does not know this meter: is meter.key the one that was made with it?"]
+    assert (document["state"], document["descending_mills"]) == ("OPERATIONAL", FUNDS)
+    result = cli("meter", "refill", meter, "1.00")
+    assert result.code == 1
+    assert result.complaint() == [
+        "pes-sim: the PSD does not know this meter: meter.key is missing, or another meter's",
+        "  Put back the meter.key that was made with the meter, and power it on again. The registers can be read "
+        "without it",
+    ]
+    write_atomically(meter / "meter.key", key, 0o600)
+    assert cli("meter", "refill", meter, "1.00").code == 0
+    assert status(cli, meter)["warnings"] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "profile", "regime"),
+    [
+        ("", "FIPS 140-2", "IMI"),
+        ("--profile 140-3 --regime IBI", "FIPS 140-3", "IBI"),
+        ("--profile 140-2 --regime IMI", "FIPS 140-2", "IMI"),
+    ],
+)
+def test_a_meter_is_made_for_the_rules_that_are_asked_for_and_keeps_them(
+    cli: Cli, tmp_path: Path, options: str, profile: str, regime: str
+) -> None:
+    assert cli("meter", "new", tmp_path / "m1", "--clock", "virtual", *options.split()).code == 0
+    document = status(cli, tmp_path / "m1")
+    assert (document["profile"], document["regime"]) == (profile, regime)
+    assert cli("meter", "advance", tmp_path / "m1", "73h").code == 0
+    assert status(cli, tmp_path / "m1")["state"] == ("LOCKED" if regime == "IMI" else "OPERATIONAL")
+
+
+@pytest.mark.parametrize("options", ["--profile=140-1", "--profile=FIPS 140-2", "--regime=imi", "--regime="])
+def test_rules_that_do_not_exist_are_named_and_nothing_is_made(cli: Cli, tmp_path: Path, options: str) -> None:
+    result = cli("meter", "new", tmp_path / "m1", options)
+    assert result.code == 2
+    assert "invalid choice" in result.err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_meter_that_has_stopped_can_still_be_looked_at(cli: Cli, meter: Path) -> None:

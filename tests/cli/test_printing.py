@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pypdfium2
@@ -304,7 +306,7 @@ def test_a_locked_meter_prints_nothing_and_says_what_clears_it(cli: Cli, meter: 
     result = cli("print", "--meter", meter, "--job", file, "--out", tmp_path / "o.pdf")
     assert result.code == 1
     assert result.err.splitlines()[:2] == [
-        "pes-sim: stopped at line 2: no check-in for 72 hours: locked, overdue by 0 h 1 min",
+        "pes-sim: stopped at line 2: locked: no check-in for 72 hours, overdue by 0 h 1 min",
         "  A check-in with the provider clears it",
     ]
     assert cli("meter", "checkin", meter).code == 0
@@ -348,6 +350,18 @@ def test_today_in_a_job_stays_the_day_on_which_it_was_begun(cli: Cli, meter: Pat
     assert cli(*resume_line(stopped.err)).code == 0
     dates = [IMI.unpack(payload).values["mailing_date"] for payload in payloads(out)]
     assert dates == ["2026-01-05", "2026-01-07"]
+
+
+@pytest.mark.parametrize(
+    ("plant", "kind"), [(lambda path: path.symlink_to(__file__), "symbolic link"), (os.mkfifo, "FIFO")]
+)
+def test_a_saved_job_that_is_no_file_is_neither_followed_nor_waited_for(
+    cli: Cli, meter: Path, tmp_path: Path, plant: Callable[[Path], None], kind: str
+) -> None:
+    (meter / "jobs").mkdir()
+    plant(meter / "jobs" / "job-1-00000000.json")
+    result = cli("print", "--meter", meter, "--resume", "job-1-00000000", "--out", tmp_path / "o.pdf")
+    assert f"job-1-00000000.json is a {kind}, not a regular file" in result.complaint()[0]
 
 
 def test_two_jobs_that_printed_nothing_yet_are_two_jobs_also_on_a_seeded_meter(cli: Cli, tmp_path: Path) -> None:

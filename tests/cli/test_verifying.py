@@ -18,7 +18,9 @@ from pes_sim.entropy import SystemEntropy
 from pes_sim.indicium import layout
 from pes_sim.preview import image
 from pes_sim.provider.pki import Pki, pem
-from pes_sim.psd.keys import SoftwareKeyStoreNotForProduction
+from pes_sim.psd.keys import Slot
+from pes_sim.psd.softkeys import SoftwareKeyStoreNotForProduction
+from pes_sim.psd.vault import MemoryVault
 from pes_sim.virtual import DEFAULT_START, VirtualMeter
 from tests.cli.conftest import Cli, job, letters
 from tests.meter.made import copy_of_a_meter
@@ -132,10 +134,10 @@ def verdict(cli: Cli, *arguments: object) -> str:
 
 def another_psd(meter: Path, path: Path) -> Path:
     """The certificate of another PSD of the same CA, with a key of its own."""
-    keys = SoftwareKeyStoreNotForProduction(bytes(32), SystemEntropy())
-    keys.generate()
+    keys = SoftwareKeyStoreNotForProduction(bytes(32), SystemEntropy(), MemoryVault())
+    point = keys.generate(Slot.INDICIUM)
     pki = Pki(meter / "provider", SystemEntropy(), DEFAULT_START, may_make=False)
-    path.write_bytes(pem(pki.issue_psd(keys.public_point(), 7654321, 4711, DEFAULT_START)))
+    path.write_bytes(pem(pki.issue_psd(point, 7654321, 4711, DEFAULT_START)))
     return path
 
 

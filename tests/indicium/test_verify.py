@@ -14,7 +14,9 @@ from pes_sim.entropy import SeededEntropy
 from pes_sim.indicium.layout import builtin
 from pes_sim.indicium.verify import Report, Trust, Verdict, verify
 from pes_sim.provider.pki import Pki
-from pes_sim.psd.keys import SoftwareKeyStoreNotForProduction
+from pes_sim.psd.keys import Slot
+from pes_sim.psd.softkeys import SoftwareKeyStoreNotForProduction
+from pes_sim.psd.vault import MemoryVault
 from tests.rig import CERTIFICATE_SERIAL, NOON, SERIAL, TODAY, operational, pki
 
 IBI = bytes.fromhex(json.loads((Path(__file__).parents[1] / "vectors" / "ibi_samples.json").read_text())[0]["hex"])
@@ -88,9 +90,8 @@ def test_without_certificates_nothing_is_believed(good: tuple[bytes, Trust]) -> 
 
 def own_key_certificate(issuer: Pki, serial: int = SERIAL, number: int = CERTIFICATE_SERIAL, now: int = NOON) -> bytes:
     """A certificate for another key."""
-    keys = SoftwareKeyStoreNotForProduction(bytes(32), SeededEntropy("another"))
-    keys.generate()
-    return issuer.issue_psd(keys.public_point(), serial, number, now)
+    keys = SoftwareKeyStoreNotForProduction(bytes(32), SeededEntropy("another"), MemoryVault())
+    return issuer.issue_psd(keys.generate(Slot.INDICIUM), serial, number, now)
 
 
 def test_a_certificate_of_another_meter_is_the_wrong_one(good: tuple[bytes, Trust]) -> None:

@@ -121,7 +121,7 @@ def by_hand_vectors() -> dict[str, Any]:
         "hello: a host asks for version 1 and frames of 4096 bytes": (1, 0, 0, ID, "a3184601184701184819" + "1000"),
         "hello: a PSD agrees": (2, 0, 0, ID, "a3184819" + "1000" + "184901184a63707364"),
         "get_registers, which asks nothing": (1, 3, 0, bytes(15) + b"\x01", "a0"),
-        "get_registers: all zero": (2, 3, 0, bytes(15) + b"\x01", "a514001500160017001818" + "00"),
+        "get_registers: all zero": (2, 3, 0, bytes(15) + b"\x01", "a60900" + "1400150016001700181800"),
         "dispense, 74 cents": (
             1, 0x20, 0, bytes(range(0xF0, 0x100)),
             "a6" "18281902e4" "18296a323032362d31312d3231" "182a7266697273745f636c6173735f6c6574746572" "182b1864"

@@ -10,15 +10,18 @@ from pes_sim.clock import VirtualClock
 from pes_sim.entropy import SystemEntropy
 from pes_sim.indicium import layout
 from pes_sim.meter import rates
-from pes_sim.meter.device import Centre, MeterDevice
+from pes_sim.meter.connection import Centre, Connection
+from pes_sim.meter.device import MeterDevice
 from pes_sim.meter.meter import LocalCaller, Meter, Registers
+from pes_sim.meter.session import log_in
 from pes_sim.meter.store import MeterStore
 from pes_sim.provider.centre import DataCentre
 from pes_sim.psd.device import Psd
 from pes_sim.psd.fields import Values
-from pes_sim.psd.keys import SoftwareKeyStoreNotForProduction
 from pes_sim.psd.nvram import BANK
+from pes_sim.psd.softkeys import SoftwareKeyStoreNotForProduction
 from pes_sim.psd.storage import MemoryStorage
+from pes_sim.psd.vault import MemoryVault
 from pes_sim.virtual import DEFAULT_START
 from tests.meter.made import CUSTOMER, DEPARTMENTS, DEPOSIT, FUNDS, SERIAL, TODAY
 
@@ -45,6 +48,12 @@ class Wire:
     def check_in(self, report: bytes) -> bytes:
         return self._over("check_in", report)
 
+    def cancel_refill(self, cancellation: bytes) -> bytes:
+        return self._over("cancel_refill", cancellation)
+
+    def withdraw(self, request: bytes) -> bytes:
+        return self._over("withdraw", request)
+
     def _over(self, name: str, message: bytes) -> bytes:
         if self.cut == "there":
             raise Interrupted
@@ -66,14 +75,20 @@ class Bench:
         bank: int = BANK,
         funds: int = FUNDS,
         departments: Mapping[str, str] = DEPARTMENTS,
+        regime: str = "IMI",
+        connection: Connection = Connection.LAN,
     ) -> None:
         self.bank = bank
+        self.regime = regime
+        self.connection = connection
         self.clock = VirtualClock(DEFAULT_START)
         self.storage = MemoryStorage()
         self.database = directory / "meter.sqlite"
         self.provider = directory / "provider"
         self.entropy = SystemEntropy()
         self.master = self.entropy(32)
+        self.vault = MemoryVault()
+        self.secret = self.entropy(32)
         self.centre = self.open_centre()
         self.wire = Wire(self.centre)
         self.psd = self._psd()
@@ -91,19 +106,24 @@ class Bench:
         return DataCentre(self.provider, clock=self.clock, entropy=self.entropy)
 
     def _psd(self) -> Psd:
-        self.keys = SoftwareKeyStoreNotForProduction(self.master, self.entropy)
+        self.keys = SoftwareKeyStoreNotForProduction(self.master, self.entropy, self.vault)
         return Psd(self.storage, self.keys, entropy=self.entropy, layout=layout.builtin("imi_std"), bank=self.bank)
 
     def _manufacture(self) -> None:
-        made = self.ask_psd("initialize", psd_serial=SERIAL, trust_anchor=self.centre.trust_anchor)
+        made = self.ask_psd(
+            "initialize", psd_serial=SERIAL, trust_anchor=self.centre.trust_anchor, user_secret=self.secret,
+            transport_key=b"", profile="FIPS 140-2", regime=self.regime, curve="P-256",
+        )  # fmt: skip
         licence = self.centre.authorize(
             psd_serial=SERIAL,
             public_key=made["public_key"],
+            message_key=made["message_key"],
             nonce=made["nonce"],
             licensing_zip="20260",
             customer=CUSTOMER,
         )
         self.ask_psd("authorize", message=licence)
+        log_in(self.psd, self.secret, SERIAL, self.clock.now())
         receipt = self.centre.check_in(self.ask_psd("checkin_begin")["message"])
         self.ask_psd("checkin_complete", message=receipt)
 
@@ -113,7 +133,14 @@ class Bench:
         self.psd = self._psd()
         self.store = MeterStore(self.database)
         self.device = MeterDevice(
-            self.psd, self.store, rates.built_in(), layout.builtin("imi_std"), self.clock, self.wire
+            self.psd,
+            self.store,
+            rates.built_in(),
+            layout.builtin("imi_std"),
+            self.clock,
+            self.wire,
+            self.secret,
+            self.connection,
         )
         self.meter = Meter(LocalCaller(self.device, self.clock, self.entropy))
         return self.device

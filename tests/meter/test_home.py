@@ -21,8 +21,10 @@ from pes_sim.errors import (
     BadCertificate,
     DirectoryInUse,
     FieldError,
+    HostileDirectory,
     IntegrityError,
     LayoutError,
+    NotAuthenticated,
     NotForThisDevice,
     PesError,
     StorageFailed,
@@ -32,6 +34,7 @@ from pes_sim.meter import home
 from pes_sim.meter.home import MeterConfig, check_new, open_home, read_config
 from pes_sim.meter.store import DepartmentTotal
 from pes_sim.psd.device import Psd
+from pes_sim.psd.storage import write_atomically
 from pes_sim.virtual import DEFAULT_START, VirtualMeter, create
 from tests.meter.bench import SMALL_BANK
 from tests.meter.made import CUSTOMER, FUNDS, SERIAL, copy_of_a_meter
@@ -218,6 +221,16 @@ DAMAGED: dict[str, tuple[Callable[[Path], None], type[PesError], str]] = {
     "a third kind of clock": (change("meter.json", clock="sundial"), UsageError, "clock is not what it must be"),
     "a field too many": (change("meter.json", colour="red"), UsageError, "colour is not what it must be"),
     "a layout that is unknown": (change("meter.json", layout="imi"), LayoutError, "there is no layout 'imi'"),
+    "a standard that is unknown": (
+        change("meter.json", profile="FIPS 140-1"),
+        UsageError,
+        "profile 'FIPS 140-1' is un",
+    ),
+    "rules that are unknown": (
+        change("meter.json", regime="imi"),
+        UsageError,
+        "regime 'imi' is unknown; known: IMI, IBI",
+    ),
     "no clock.json": (remove("clock.json"), UsageError, "clock.json cannot be read: No such file"),
     "an empty clock.json": (write("clock.json", b""), UsageError, "clock.json is not JSON"),
     "a clock without now": (write("clock.json", b"{}"), UsageError, "clock.json tells no time"),
@@ -231,7 +244,7 @@ DAMAGED: dict[str, tuple[Callable[[Path], None], type[PesError], str]] = {
     "no log": (remove_log, IntegrityError, "holds no log"),
     "no log and no key": (both(remove_log, remove("psd/master.key")), IntegrityError, "holds no log"),
     "no psd": (remove("psd"), IntegrityError, "psd cannot be read: No such file"),
-    "a lock that is a directory": (lock_is_a_directory, StorageFailed, "lock: Is a directory"),
+    "a lock that is a directory": (lock_is_a_directory, HostileDirectory, "lock is a directory, not"),
     "a broken list of departments": (
         both(remove("meter.sqlite"), write("departments.json", b"[]")),
         UsageError,
@@ -283,6 +296,31 @@ def test_without_the_providers_database_the_meter_prints_and_its_refill_says_wha
         meter.print_piece(department="100")
         with pytest.raises(NotForThisDevice, match=f"PSD {SERIAL} is not registered with this provider"):
             meter.refill(1_000)
+
+
+@pytest.mark.parametrize("damage", [remove("meter.key"), write("meter.key", bytes(32)), write("meter.key", b"")])
+def test_without_its_key_a_meter_can_be_looked_at_and_says_what_is_missing(
+    directory: Path, damage: Callable[[Path], None]
+) -> None:
+    with VirtualMeter(directory) as meter:
+        meter.print_piece(department="100")
+    secret = (directory / "meter.key").read_bytes()
+    damage(directory)
+    for _ in range(12):  # more than the PSD would look at wrong proofs
+        with VirtualMeter(directory) as meter:
+            assert meter.registers().ascending_mills == 740
+            with pytest.raises(NotAuthenticated, match=r"meter\.key is missing, or another meter's"):
+                meter.print_piece(department="100")
+    write_atomically(directory / "meter.key", secret, 0o600)
+    with VirtualMeter(directory) as meter:
+        meter.print_piece(department="100")
+
+
+def test_the_checks_in_meter_json_give_nothing_of_the_keys_away(directory: Path) -> None:
+    document = json.loads((directory / "meter.json").read_bytes())
+    for name, path in (("key_check", "psd/master.key"), ("secret_check", "meter.key")):
+        assert len(bytes.fromhex(document[name])) == 8
+        assert document[name] not in (directory / path).read_bytes().hex()
 
 
 # --- a log of several segments ---------------------------------------------------------------------------------------
@@ -374,7 +412,11 @@ def test_a_meter_that_one_may_not_read_is_named(place: Path) -> None:
     with as_nobody(), pytest.raises(StorageFailed, match=r"cannot lock .*m1/psd/lock: Permission denied"):
         VirtualMeter(directory)
     (directory / "psd").chmod(0o755)
-    (directory / "psd" / "lock").chmod(0o666)
+    (directory / "psd" / "lock").chmod(0o600)
+    if os.geteuid() == 0:
+        os.chown(directory / "psd" / "lock", NOBODY, -1)
+    else:
+        (directory / "psd" / "master.key").chmod(0)
     with as_nobody():
         opened = open_home(directory)
         with pytest.raises(StorageFailed, match=r"m1/psd/master\.key cannot be read: Permission denied"):
@@ -388,6 +430,183 @@ def test_a_place_that_one_may_not_write_to_is_named(place: Path) -> None:
         create(place / "m2")
     assert list(place.iterdir()) == []
     place.chmod(0o755)
+
+
+# --- what somebody hostile has prepared -------------------------------------------------------------------------------
+
+PARTS_AND_KINDS = [
+    (name, "directory" if name in ("psd", "provider", "jobs") else "regular file") for name in home.PARTS
+]
+
+
+def aside(directory: Path, name: str) -> Path:
+    """Takes a part, or what there is of it, out of the meter."""
+    (directory.parent / "elsewhere").mkdir()
+    if (directory / name).exists():
+        (directory / name).rename(directory.parent / "elsewhere" / name)
+    return directory.parent / "elsewhere" / name
+
+
+@pytest.mark.parametrize(("name", "kind"), PARTS_AND_KINDS)
+def test_a_part_that_is_a_link_is_not_followed(directory: Path, name: str, kind: str) -> None:
+    (directory / name).symlink_to(aside(directory, name))
+    problem = refused(directory, UsageError)
+    assert problem.message == f"{directory / name} is a symbolic link, not a {kind}"
+    assert f"mv {directory / name} {directory / name}.aside" in problem.hint
+    assert not list(directory.glob("psd/.*"))
+
+
+@pytest.mark.parametrize(("name", "kind"), PARTS_AND_KINDS)
+def test_a_part_that_is_a_fifo_is_not_waited_for(directory: Path, name: str, kind: str) -> None:
+    aside(directory, name)
+    os.mkfifo(directory / name)
+    assert refused(directory, UsageError).message == f"{directory / name} is a FIFO, not a {kind}"
+    subprocess.run(["bash", "-c", f"mv {directory / name} {directory / name}.aside"], check=True)
+    if (directory.parent / "elsewhere" / name).exists():
+        (directory.parent / "elsewhere" / name).rename(directory / name)
+    VirtualMeter(directory).close()
+
+
+def test_who_asks_only_for_the_description_waits_for_no_fifo_either(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never_waits(monkeypatch)
+    aside(directory, "meter.json")
+    os.mkfifo(directory / "meter.json")
+    with pytest.raises(UsageError, match=r"meter\.json is a FIFO, not a regular file"):
+        read_config(directory)
+
+
+def never_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails, where the test would hang."""
+    plain = os.open
+
+    def careful(path: Path, flags: int, *mode: int, dir_fd: int | None = None) -> int:
+        assert flags & os.O_NONBLOCK, path
+        return plain(path, flags, *mode, dir_fd=dir_fd)
+
+    def regular(path: Path) -> bytes:
+        assert path.is_file(), path
+        return whole(path)
+
+    whole = Path.read_bytes
+    monkeypatch.setattr(os, "open", careful)
+    monkeypatch.setattr(Path, "read_bytes", regular)
+
+
+@pytest.mark.parametrize("name", ["meter.json", "clock.json", "departments.json"])
+def test_a_part_replaced_after_the_look_is_not_followed_nor_waited_for(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    if name == "departments.json":
+        (directory / "meter.sqlite").unlink()
+    monkeypatch.setattr(home, "check_kind", lambda *_, **__: None)
+    kept = aside(directory, name)
+    (directory / name).symlink_to(kept)
+    assert refused(directory, UsageError).message.endswith(f"{name} is a symbolic link, not a regular file")
+    (directory / name).unlink()
+    os.mkfifo(directory / name)
+    never_waits(monkeypatch)
+    with pytest.raises(UsageError, match=f"{name} is a FIFO"):
+        VirtualMeter(directory)
+
+
+@pytest.mark.parametrize("name", ["psd", "provider"])
+def test_a_folder_replaced_by_a_link_after_the_look_is_not_followed(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(home, "check_kind", lambda *_, **__: None)
+    (directory / name).symlink_to(aside(directory, name))
+    assert "is a symbolic link, not a directory" in refused(directory, HostileDirectory).message
+
+
+def test_a_master_key_replaced_after_the_look_is_not_read(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(home, "SoftwareKeyStoreNotForProduction", never)  # nothing of it is given to anyone
+    opened, key = open_home(directory), directory / "psd" / "master.key"
+    key.chmod(0o604)
+    with pytest.raises(HostileDirectory, match=r"others may read .*master\.key \(mode 604\)"):
+        opened.power_on(None)
+    key.rename(directory / "elsewhere.key")
+    key.symlink_to(directory / "elsewhere.key")
+    with pytest.raises(HostileDirectory, match=r"master\.key is a symbolic link"):
+        opened.power_on(None)
+    opened.close()
+
+
+SECRETS = [
+    "psd/master.key",
+    "psd/head.seg",
+    "provider/ca-key-NOT-FOR-PRODUCTION.pem",
+    "provider/provider-key-NOT-FOR-PRODUCTION.pem",
+]
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_that_others_may_read_is_refused(directory: Path, name: str) -> None:
+    (directory / name).chmod(0o644)
+    assert refused(directory, HostileDirectory).message == f"others may read {directory / name} (mode 644)"
+
+
+@pytest.mark.parametrize("name", ["psd", "provider", "provider/provider.sqlite", "provider/ca.pem", "psd/lock"])
+def test_what_others_may_write_to_is_refused(directory: Path, name: str) -> None:
+    (directory / name).chmod(0o777)
+    assert refused(directory, HostileDirectory).message == f"others may write to {directory / name} (mode 777)"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("name", ["psd", "provider", "provider/provider.sqlite", *SECRETS])
+def test_what_belongs_to_somebody_else_is_refused(directory: Path, name: str) -> None:
+    os.chown(directory / name, NOBODY, -1)
+    assert refused(directory, HostileDirectory).message == f"{directory / name} belongs to user {NOBODY}, not to root"
+
+
+@pytest.mark.parametrize("name", ["psd/master.key", "psd/head.seg", "provider/provider.sqlite", "provider/ca.pem"])
+def test_a_link_within_its_folders_is_not_followed(directory: Path, name: str) -> None:
+    (directory / name).rename(directory.parent / "kept")
+    (directory / name).symlink_to(directory.parent / "kept")
+    problem = refused(directory, HostileDirectory)
+    assert problem.message == f"{directory / name} is a symbolic link, not a regular file"
+
+
+def test_a_meter_restored_with_loose_modes_works_after_the_commands_that_it_names(directory: Path) -> None:
+    for path in (*directory.rglob("*"), directory):
+        path.chmod(0o777)
+    for folder in ("psd", "provider"):  # one refusal for each says all that is wrong there
+        problem = refused(directory, HostileDirectory)
+        assert problem.message.startswith(f"others may write to {directory / folder} (mode 777) (and ")
+        subprocess.run(["bash", "-c", problem.hint.removeprefix("Put it right: ")], check=True)
+    problem = refused(directory, HostileDirectory)
+    assert problem.message.startswith(f"others may write to {directory / 'meter.key'} (mode 777)")
+    subprocess.run(["bash", "-c", problem.hint.split(": ", 1)[1]], check=True)
+    with VirtualMeter(directory) as meter:
+        meter.print_piece(department="100")
+        meter.refill(1_000)
+
+
+@pytest.mark.parametrize("name", ["meter.json", "psd", "provider"])
+def test_a_meter_is_not_made_where_a_link_waits_for_it(tmp_path: Path, name: str) -> None:
+    (tmp_path / "m1").mkdir()
+    (tmp_path / "m1" / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match="there is a meter in|holds a meter that was not finished"):
+        create(tmp_path / "m1")
+    assert [path.name for path in tmp_path.rglob("*")] == ["m1", name]
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_whatever_the_umask_a_new_meters_keys_are_for_its_owner_alone(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        create(tmp_path / "m1")
+        VirtualMeter(tmp_path / "m1").close()
+    finally:
+        os.umask(before)
+    modes = {str(path.relative_to(tmp_path)): path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    assert modes["m1/psd"] == modes["m1/provider"] == 0o700
+    assert {modes[f"m1/{name}"] for name in SECRETS} == {0o600}
+    assert not any(mode & 0o022 for mode in modes.values())
 
 
 # --- making one ------------------------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -18,15 +17,11 @@ from pes_sim.link.ports import MemoryTransport, PtyServer
 from pes_sim.meter.meter import LocalCaller, Meter, MeterStatus, Registers
 from pes_sim.meter.services import BY_NAME
 from pes_sim.meter.store import DepartmentTotal
+from pes_sim.psd import messages
 from pes_sim.psd.fields import Values
 from pes_sim.virtual import connect
 from tests.meter.bench import Bench
 from tests.meter.made import CUSTOMER, FUNDS, SERIAL, TODAY
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
 
 
 @pytest.fixture(params=["in process", "over frames", "over a pseudo-terminal"])
@@ -116,6 +111,23 @@ def test_a_refused_refill_raises_with_the_providers_reason(meter: Meter) -> None
     assert meter.status().refill_pending_mills == 0
 
 
+def test_a_refill_under_way_is_given_up(meter: Meter, bench: Bench) -> None:
+    bench.ask("refill_begin", amount_mills=5_000)
+    assert meter.status().sub_state == "REFILL_PENDING"
+    assert meter.cancel_refill() == "cancelled by the device"
+    assert (meter.status().sub_state, meter.status().refill_pending_mills) == ("", 0)
+    bench.check_books()
+
+
+def test_a_withdrawal_gives_what_was_paid_back_and_the_last_word(meter: Meter, bench: Bench) -> None:
+    meter.print_piece(department="100")
+    done = meter.withdraw()
+    assert (done.amount_mills, done.registers) == (FUNDS - 740, Registers(740, 0, 740, 1, 0))
+    assert messages.peek(done.statement, "withdrawal_statement")[1]["amount_mills"] == FUNDS - 740
+    assert meter.status().state == "WITHDRAWN"
+    bench.check_books()
+
+
 def test_a_check_in_restarts_the_hours(meter: Meter, bench: Bench) -> None:
     bench.clock.advance(71 * HOUR + 30 * MINUTE)
     assert meter.status().hours_to_lockout == 0.5
@@ -124,7 +136,8 @@ def test_a_check_in_restarts_the_hours(meter: Meter, bench: Bench) -> None:
     assert meter.status().lock_reasons == ["check-in overdue"]
     with pytest.raises(LockedCheckinOverdue) as refusal:
         meter.print_piece(department="100")
-    assert refusal.value.detail == {"seconds_overdue": 0, "cleared_by": "checkin"}
+    assert refusal.value.detail == {"seconds_overdue": 0, "reasons": ["check-in overdue"], "cleared_by": "checkin"}
+    assert meter.status().cleared_by == ["checkin"]
     status = meter.check_in()
     assert (status.state, status.hours_to_lockout, status.lock_reasons) == ("OPERATIONAL", 72.0, [])
 
@@ -140,7 +153,7 @@ def test_who_it_is_and_what_a_verifier_needs(meter: Meter, bench: Bench) -> None
     ("seconds", "hours"), [(72 * 3600, 72.0), (5_400, 1.5), (36, 0.01), (0, 0.0), (-60, -0.02), (-3_600, -1.0)]
 )
 def test_hours_to_lockout_are_told_to_a_hundredth_and_negative_when_overdue(seconds: int, hours: float) -> None:
-    status = MeterStatus("OPERATIONAL", [], seconds, 0, TODAY, 0, 1, 0)
+    status = MeterStatus("OPERATIONAL", "", [], [], [], seconds, 0, TODAY, 0, 1, 0, [], "customer's meter", 0)
     assert status.hours_to_lockout == hours
 
 

@@ -18,9 +18,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from pes_sim.clock import HOUR, MINUTE
 from pes_sim.errors import (
     InsufficientFunds,
-    LockedCheckinOverdue,
+    Locked,
+    NothingPending,
+    PesError,
     RefillPending,
     RefusedByProvider,
+    RefusedInState,
     RequestIdReused,
     StorageFull,
 )
@@ -49,6 +52,9 @@ class MoneyAcrossFaults(RuleBasedStateMachine):
         self.used = dict.fromkeys(DEPARTMENTS, 0)
         self.printed: list[tuple[bytes, dict[str, object], bytes]] = []
         self.nothing_pending()
+        self.not_withdrawing()
+        self.withdrawn = False
+        self.locked_by_provider = False
         self.last_receipt = self.bench.clock.now()
         self.disk_is_full = False
         self.unstored = 0  # pieces that were paid meanwhile
@@ -63,11 +69,25 @@ class MoneyAcrossFaults(RuleBasedStateMachine):
         self.pending = 0  # the amount of the refill under way
         self.decided = False  # whether the provider has answered it, granting or refusing
         self.granted = False
+        self.cancelled = False  # whether the PSD has promised not to accept it
         self.overtaken = False  # whether a check-in arrived before it
+
+    def not_withdrawing(self) -> None:
+        self.withdrawing = False
+        self.withdrawal_decided = False
+        self.paid_back = False
+        self.withdrawal_overtaken = False
 
     @property
     def locked(self) -> bool:
-        return self.bench.clock.now() >= self.last_receipt + 72 * HOUR
+        return self.locked_by_provider or self.bench.clock.now() >= self.last_receipt + 72 * HOUR
+
+    @property
+    def refusal(self) -> type[PesError] | None:
+        """With what a print is refused, before anybody looks at its amount."""
+        if self.locked and not self.withdrawn:
+            return Locked
+        return RefusedInState if self.withdrawn or self.withdrawing else None
 
     # Printing
 
@@ -86,8 +106,8 @@ class MoneyAcrossFaults(RuleBasedStateMachine):
             "mailing_date": today,
             "declared_mills": postage if extra else 0,
         }
-        if self.locked:
-            with pytest.raises(LockedCheckinOverdue):
+        if self.refusal:
+            with pytest.raises(self.refusal):
                 self.bench.print(request_id, **asked)
         elif postage > self.descending:
             with pytest.raises(InsufficientFunds) as refusal:
@@ -118,19 +138,19 @@ class MoneyAcrossFaults(RuleBasedStateMachine):
     @rule()
     def prints_until_the_psd_has_forgotten(self) -> None:
         for _ in range(25):
-            if not self.locked and self.descending >= 740:
+            if not self.refusal and self.descending >= 740:
                 self.prints("100", 100, 0)
 
     # Refills
 
     @rule(amount=st.sampled_from([740, 5_000, 20_000, 900_000]), cut=CUTS)
     def refills(self, amount: int, cut: str) -> None:
-        if self.pending and amount != self.pending and not self.locked:
-            with pytest.raises(RefillPending):
-                self.bench.meter.refill(amount)
-            return
-        if self.locked:
-            with pytest.raises(LockedCheckinOverdue):
+        refusal = self.refusal
+        other = self.pending and (amount != self.pending or self.cancelled)
+        if not self.withdrawn and not self.locked and (self.withdrawing or other):
+            refusal = RefillPending
+        if refusal:
+            with pytest.raises(refusal):
                 self.bench.meter.refill(amount)
             return
         self.pending = amount
@@ -153,6 +173,53 @@ class MoneyAcrossFaults(RuleBasedStateMachine):
             self.nothing_pending()
         self.bench.wire.cut = ""
 
+    @rule(cut=CUTS)
+    def cancels(self, cut: str) -> None:
+        if self.withdrawn or not self.pending:
+            with pytest.raises(RefusedInState if self.withdrawn else NothingPending):
+                self.bench.meter.cancel_refill()
+            return
+        self.cancelled = True
+        if cut != "there":
+            self.on_deposit += self.pending if self.granted else 0
+            self.decided, self.granted = True, False
+        self.bench.wire.cut = cut
+        if cut:
+            with pytest.raises(Interrupted):
+                self.bench.meter.cancel_refill()
+        else:
+            self.bench.meter.cancel_refill()
+            self.nothing_pending()
+        self.bench.wire.cut = ""
+
+    @rule(cut=CUTS, seldom=st.integers(0, 3))
+    def withdraws(self, cut: str, seldom: int) -> None:
+        if seldom and not self.withdrawing:
+            return  # nothing much happens afterwards
+        if self.unstored or self.withdrawn or self.pending:
+            error = StorageFull if self.unstored else RefusedInState if self.withdrawn else RefillPending
+            with pytest.raises(error):
+                self.bench.meter.withdraw()
+            return
+        self.withdrawing = True
+        if cut != "there" and not self.withdrawal_decided:
+            self.withdrawal_decided = True
+            self.paid_back = not self.withdrawal_overtaken
+            self.on_deposit += self.descending if self.paid_back else 0
+        self.bench.wire.cut = cut
+        if cut:
+            with pytest.raises(Interrupted):
+                self.bench.meter.withdraw()
+        elif self.paid_back:
+            assert self.bench.meter.withdraw().amount_mills == self.descending
+            self.descending, self.withdrawn = 0, True
+            self.not_withdrawing()
+        else:
+            with pytest.raises(RefusedByProvider):
+                self.bench.meter.withdraw()
+            self.not_withdrawing()
+        self.bench.wire.cut = ""
+
     @rule(amount=st.sampled_from([1, 10_000]))
     def deposits(self, amount: int) -> None:
         self.bench.centre.deposit(CUSTOMER, amount)
@@ -167,15 +234,24 @@ class MoneyAcrossFaults(RuleBasedStateMachine):
             with pytest.raises(StorageFull):
                 self.bench.meter.check_in()
             return
+        if self.withdrawn:
+            with pytest.raises(RefusedInState):
+                self.bench.meter.check_in()
+            return
         self.bench.wire.cut = cut
         if cut:
             with pytest.raises(Interrupted):
                 self.bench.meter.check_in()
+        elif self.paid_back:
+            with pytest.raises(RefusedByProvider, match="withdrawn"):
+                self.bench.meter.check_in()
+            self.locked_by_provider = True
         else:
             self.bench.meter.check_in()
             self.last_receipt = self.bench.clock.now()
         self.bench.wire.cut = ""
         self.overtaken |= bool(self.pending) and cut != "there"
+        self.withdrawal_overtaken |= self.withdrawing and cut != "there"
 
     @rule(minutes=st.sampled_from([1, 60, 24 * 60, 72 * 60, 72 * 60 + 1]))
     def time_passes(self, minutes: int) -> None:
@@ -228,7 +304,8 @@ class MoneyAcrossFaults(RuleBasedStateMachine):
         assert registers.piece_count == len(self.printed)
         under_way = self.pending if self.granted else 0
         assert self.bench.centre.balance(CUSTOMER) == self.on_deposit
-        assert self.on_deposit + under_way + registers.control_sum_mills == self.deposited
+        back = self.descending if self.paid_back else 0  # with the customer again, and not off the register yet
+        assert self.on_deposit + under_way + registers.control_sum_mills - back == self.deposited
         if self.unstored:
             with pytest.raises(StorageFull):
                 self.bench.meter.departments()

@@ -3,88 +3,48 @@
 from __future__ import annotations
 
 import copy
+import re
 import sqlite3
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pes_sim.clock import HOUR
-from pes_sim.entropy import SystemEntropy
 from pes_sim.errors import (
     BadCertificate,
     BadMessage,
     BadSignature,
     FieldError,
+    Locked,
     MoneyError,
     NotForThisDevice,
     PesError,
     RefusedByProvider,
-    RegistersDisagree,
-    StaleMessage,
+    Status,
     StorageFailed,
 )
-from pes_sim.indicium import certificates, layout
+from pes_sim.indicium import certificates
 from pes_sim.indicium.certificates import Purpose
 from pes_sim.provider.centre import DataCentre
 from pes_sim.psd import messages
-from pes_sim.psd.device import Psd
-from pes_sim.psd.fields import Values
-from pes_sim.psd.keys import SoftwareKeyStoreNotForProduction
-from pes_sim.psd.storage import MemoryStorage
+from pes_sim.psd.keys import Slot
 from tests.meter.bench import Bench, Interrupted
 from tests.meter.made import CUSTOMER, DEPOSIT, FUNDS, SERIAL
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    made = Bench(tmp_path)
-    yield made
-    made.store.close()
-    made.centre.close()
-
-
-def request(bench: Bench, amount: int = 5_000) -> bytes:
-    message: bytes = bench.ask("refill_begin", amount_mills=amount)["message"]
-    return message
-
-
-def report(bench: Bench) -> bytes:
-    message: bytes = bench.ask("checkin_begin")["message"]
-    return message
-
-
-def reopen(bench: Bench) -> DataCentre:
-    bench.centre.close()
-    bench.centre = bench.wire.centre = bench.open_centre()
-    return bench.centre
-
-
-def opened(bench: Bench, reply: bytes) -> tuple[str, Values]:
-    certificate = bench.meter.certificates()["provider_certificate"]
-    point = certificates.read(certificate, bench.centre.trust_anchor, Purpose.PROVIDER).point
-    return messages.open_signed(reply, point, "refill_grant", "refill_refusal", "checkin_receipt")
-
-
-def forged(bench: Bench, message: bytes, kind: str, **changes: Any) -> bytes:
-    """The same message with other content, signed by the PSD's own key: what a tampered device could send."""
-    _, values = messages.peek(message, kind)
-    return messages.sign(kind, values | changes, bench.keys.sign)
-
-
-def balance(bench: Bench) -> int:
-    return bench.centre.balance(CUSTOMER)
-
+from tests.provider.helpers import Device, balance, forged, opened, ordered, reopen, repeated, report, request
 
 # --- authorization ---------------------------------------------------------------------------------------------------
 
 
 def authorization(bench: Bench, serial: int = 2, licensing_zip: str = "20260", customer: str = CUSTOMER) -> bytes:
-    point = bench.keys.public_point()
+    point = bench.keys.public_point(Slot.INDICIUM)
     return bench.centre.authorize(
-        psd_serial=serial, public_key=point, nonce=bytes(16), licensing_zip=licensing_zip, customer=customer
+        psd_serial=serial,
+        public_key=point,
+        message_key=point,
+        nonce=bytes(16),
+        licensing_zip=licensing_zip,
+        customer=customer,
     )
 
 
@@ -98,6 +58,12 @@ def test_a_licence_is_for_a_zip_code(bench: Bench, licensing_zip: str) -> None:
     with pytest.raises(FieldError, match="must be 5 digits"):
         authorization(bench, licensing_zip=licensing_zip)
     authorization(bench)  # nothing was registered
+
+
+def test_a_licence_that_cannot_be_written_registers_nobody(bench: Bench) -> None:
+    with pytest.raises(FieldError, match="customer"):
+        authorization(bench, customer="A" * 65)
+    authorization(bench)  # the serial number is free
 
 
 def test_certificate_numbers_rise_and_fit_four_bytes(bench: Bench) -> None:
@@ -114,9 +80,11 @@ def test_certificate_numbers_rise_and_fit_four_bytes(bench: Bench) -> None:
 
 def test_a_key_that_is_none_gets_no_licence_and_no_registration(bench: Bench) -> None:
     arguments: dict[str, Any] = {"psd_serial": 2, "nonce": bytes(16), "licensing_zip": "20260", "customer": "NEW"}
-    with pytest.raises(BadCertificate):
-        bench.centre.authorize(public_key=bytes(65), **arguments)
-    bench.centre.authorize(public_key=bench.keys.public_point(), **arguments)
+    point = bench.keys.public_point(Slot.MESSAGE)
+    for public_key, message_key in ((bytes(65), point), (point, bytes(65))):
+        with pytest.raises(BadCertificate):
+            bench.centre.authorize(public_key=public_key, message_key=message_key, **arguments)
+    bench.centre.authorize(public_key=point, message_key=point, **arguments)
 
 
 # --- refills ---------------------------------------------------------------------------------------------------------
@@ -124,9 +92,8 @@ def test_a_key_that_is_none_gets_no_licence_and_no_registration(bench: Bench) ->
 
 def test_a_refill_is_granted_for_what_was_asked_and_taken_from_the_account(bench: Bench) -> None:
     message = request(bench)
-    nonce = messages.peek(message, "refill_request")[1]["nonce"]
-    kind, values = opened(bench, bench.centre.refill(message))
-    assert (kind, values) == ("refill_grant", {"psd_serial": SERIAL, "nonce": nonce, "amount_mills": 5_000})
+    answer = repeated(bench, message, "refill_request", amount_mills=5_000)
+    assert opened(bench, bench.centre.refill(message)) == ("refill_grant", answer)
     assert balance(bench) == DEPOSIT - FUNDS - 5_000
 
 
@@ -173,45 +140,16 @@ def test_two_refills_at_once_never_draw_one_account_below_zero(bench: Bench) -> 
     assert balance(bench) == 0
 
 
-class Device:
-    """One more PSD of the same customer."""
-
-    def __init__(self, bench: Bench, serial: int) -> None:
-        entropy = SystemEntropy()
-        self.now = bench.clock.now()
-        keys = SoftwareKeyStoreNotForProduction(entropy(32), entropy)
-        self.psd = Psd(MemoryStorage(), keys, entropy=entropy, layout=layout.builtin("imi_std"))
-        made = self.ask("initialize", psd_serial=serial, trust_anchor=bench.centre.trust_anchor)
-        licence = bench.centre.authorize(
-            psd_serial=serial,
-            public_key=made["public_key"],
-            nonce=made["nonce"],
-            licensing_zip="20260",
-            customer=CUSTOMER,
-        )
-        self.ask("authorize", message=licence)
-        self.ask("checkin_complete", message=bench.centre.check_in(self.ask("checkin_begin")["message"]))
-
-    def ask(self, name: str, **request: object) -> Values:
-        return self.psd.execute(name, request, request_id=SystemEntropy()(16), now=self.now)
-
-    def request(self, amount: int) -> bytes:
-        message: bytes = self.ask("refill_begin", amount_mills=amount)["message"]
-        return message
-
-
 # --- check-ins -------------------------------------------------------------------------------------------------------
 
 
 def test_a_receipt_repeats_the_nonce_and_acknowledges_the_log(bench: Bench) -> None:
     bench.print()
     message = report(bench)
-    values = messages.peek(message, "checkin_report")[1]
+    log_sequence = messages.peek(message, "checkin_report")[1]["log_sequence"]
     receipt = bench.centre.check_in(message)
-    assert opened(bench, receipt) == (
-        "checkin_receipt",
-        {"psd_serial": SERIAL, "nonce": values["nonce"], "acknowledged": values["log_sequence"]},
-    )
+    answer = repeated(bench, message, "checkin_report", acknowledged=log_sequence)
+    assert opened(bench, receipt) == ("checkin_receipt", answer)
     assert bench.centre.check_in(message) == receipt == reopen(bench).check_in(message)
 
 
@@ -231,7 +169,8 @@ def test_an_altered_message_is_refused_whatever_byte_was_altered(bench: Bench) -
 
 @pytest.mark.parametrize("message", [b"", b"\x00", b"hello", b"\xd2\x84" + bytes(40), bytes(3000), b"\xff" * 64])
 def test_garbage_is_no_message(bench: Bench, message: bytes) -> None:
-    for service in (bench.centre.refill, bench.centre.check_in):
+    centre = bench.centre
+    for service in (centre.refill, centre.check_in, centre.withdraw, centre.cancel_refill):
         with pytest.raises(BadMessage):
             service(message)
 
@@ -270,12 +209,32 @@ def test_a_nonce_belongs_to_one_message(bench: Bench) -> None:
     assert balance(bench) == DEPOSIT - FUNDS - 5_000
 
 
-def test_a_late_check_in_is_stale_and_moves_nothing(bench: Bench) -> None:
+def test_a_late_check_in_is_refused_in_writing_locks_nobody_and_moves_nothing(bench: Bench) -> None:
     late = report(bench)
+    bench.print()
     bench.meter.check_in()
-    with pytest.raises(StaleMessage, match=r"message \d+ of PSD 1234567 comes after \d+") as refusal:
-        bench.centre.check_in(late)
-    assert "replayed" in refusal.value.hint
+    refusal = bench.centre.check_in(late)
+    kind, values = opened(bench, refusal)
+    assert (kind, values["lock_reasons"]) == ("checkin_refusal", [])
+    assert re.fullmatch(r"message \d+ of PSD 1234567 comes after \d+: late, or replayed. Begin again", values["reason"])
+    assert bench.centre.check_in(late) == refusal
+    bench.print()
+    bench.meter.refill(5_000)
+    bench.meter.check_in()
+    bench.check_books()
+
+
+def test_a_report_that_a_refill_overtook_does_not_lock_an_innocent_device(bench: Bench) -> None:
+    bench.print()
+    late = report(bench)
+    bench.print()
+    bench.meter.refill(5_000)  # tells the provider of registers that the report is behind
+    reply = bench.ask("checkin_complete", message=bench.centre.check_in(late))
+    assert (reply["state"], reply["lock_reasons"]) == ("OPERATIONAL", [])
+    assert "comes after" in reply["reason"]
+    bench.meter.check_in()
+    bench.print()
+    bench.check_books()
 
 
 def test_a_refill_that_a_check_in_overtook_is_refused_in_writing_so_that_another_can_follow(bench: Bench) -> None:
@@ -284,7 +243,7 @@ def test_a_refill_that_a_check_in_overtook_is_refused_in_writing_so_that_another
     refusal = bench.centre.refill(late)
     kind, values = opened(bench, refusal)
     assert kind == "refill_refusal"
-    assert values["reason"].endswith("Begin the refill again")
+    assert values["reason"].endswith("Begin again")
     assert balance(bench) == DEPOSIT - FUNDS
     assert bench.centre.refill(late) == refusal
     bench.ask("refill_complete", message=refusal)
@@ -292,30 +251,57 @@ def test_a_refill_that_a_check_in_overtook_is_refused_in_writing_so_that_another
     bench.check_books()
 
 
-LIES: dict[str, tuple[dict[str, int], str]] = {
-    "AR + DR is not the control sum": ({"descending_mills": FUNDS + 1}, "AR + DR is not the control sum"),
-    "AR fell": ({"ascending_mills": 0, "descending_mills": FUNDS}, "the ascending register fell"),
-    "pieces fell": ({"piece_count": 0}, "the piece count fell"),
+LIES: dict[str, tuple[dict[str, int], str, str]] = {
+    "AR + DR is not the control sum": (
+        {"descending_mills": FUNDS + 1}, "AR + DR is not the control sum", "register fault",
+    ),
+    "AR fell": (
+        {"ascending_mills": 0, "descending_mills": FUNDS}, "the ascending register fell", "rollback found",
+    ),
+    "pieces fell": ({"piece_count": 0}, "the piece count fell", "rollback found"),
     "postage from nowhere": (
         {"descending_mills": FUNDS - 740 + 1, "control_sum_mills": FUNDS + 1},
-        "the control sum is $100.001, refills come to $100.00",
+        "the control sum is $100.001, refills come to $100.00", "register fault",
     ),
-}
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(("lie", "says"), LIES.values(), ids=LIES)
-def test_registers_that_cannot_be_true_get_no_answer(bench: Bench, lie: dict[str, int], says: str) -> None:
+@pytest.mark.parametrize(("lie", "says", "lock"), LIES.values(), ids=LIES)
+def test_registers_that_cannot_be_true_lock_the_device_and_get_no_money(
+    bench: Bench, lie: dict[str, int], says: str, lock: str
+) -> None:
     bench.print()
     bench.meter.check_in()
-    checkin, refill = report(bench), request(bench)
-    for service, kind, message in (("check_in", "checkin_report", checkin), ("refill", "refill_request", refill)):
-        with pytest.raises(RegistersDisagree) as refusal:
-            getattr(bench.centre, service)(forged(bench, message, kind, **lie))
-        assert refusal.value.message == f"PSD {SERIAL}: {says}"
-        assert "rolled back" in refusal.value.hint
+    bench.ask_psd("checkin_begin")
+    checkin = forged(bench, report(bench), "checkin_report", **lie)
+    refusal = bench.centre.check_in(checkin)
+    kind, values = opened(bench, refusal)
+    assert (kind, values["lock_reasons"]) == ("checkin_refusal", [lock])
+    assert values["reason"] == f"{says}. Both logs have to be looked at"
+    assert (values["ascending_mills"], values["piece_count"]) == (740, 1)  # what is known, not what was claimed
+    assert bench.centre.check_in(checkin) == refusal
     assert balance(bench) == DEPOSIT - FUNDS
-    bench.centre.check_in(checkin)  # the truth is still welcome
-    bench.centre.refill(refill)
+    # The truth comes too late, until somebody has looked.
+    reply = bench.ask("refill_complete", message=bench.centre.refill(request(bench)))
+    assert (reply["amount_mills"], reply["reason"]) == (0, f"{says}. Both logs have to be looked at")
+    with pytest.raises(RefusedByProvider, match=re.escape(says)):
+        bench.meter.check_in()
+    assert bench.meter.status().lock_reasons == ["register fault"]
+    assert balance(bench) == DEPOSIT - FUNDS
+
+
+@pytest.mark.parametrize(("lie", "says", "lock"), LIES.values(), ids=LIES)
+def test_a_refill_request_with_such_registers_is_refused_in_writing(
+    bench: Bench, lie: dict[str, int], says: str, lock: str
+) -> None:
+    bench.print()
+    bench.meter.check_in()
+    kind, values = opened(bench, bench.centre.refill(forged(bench, request(bench), "refill_request", **lie)))
+    assert (kind, values["reason"]) == ("refill_refusal", f"{says}. Both logs have to be looked at")
+    assert balance(bench) == DEPOSIT - FUNDS
+    with pytest.raises(RefusedByProvider, match=re.escape(says)):
+        bench.meter.check_in()  # it is told to lock itself, though the report is true
+    assert bench.meter.status().state == "LOCKED"
 
 
 def test_a_refill_request_with_less_than_was_granted_is_refused_and_a_check_in_on_the_way_is_not(bench: Bench) -> None:
@@ -324,11 +310,15 @@ def test_a_refill_request_with_less_than_was_granted_is_refused_and_a_check_in_o
         bench.meter.refill(5_000)
     bench.wire.cut = ""
     bench.meter.check_in()  # the grant is on its way: less than granted, and fine
-    lost = forged(bench, request(bench), "refill_request", nonce=bytes(16), message_number=99)
-    with pytest.raises(RegistersDisagree, match=r"the control sum is \$100\.00, refills come to \$105\.00"):
-        bench.centre.refill(lost)
     bench.meter.refill(5_000)
     bench.check_books()
+    bench.wire.cut = "back"
+    with pytest.raises(Interrupted):
+        bench.meter.refill(5_000)
+    lost = forged(bench, request(bench), "refill_request", nonce=bytes(16), message_number=99)
+    kind, values = opened(bench, bench.centre.refill(lost))
+    assert kind == "refill_refusal"
+    assert values["reason"].startswith("the control sum is $105.00, refills come to $110.00")
 
 
 # --- an older image of the PSD was put back --------------------------------------------------------------------------
@@ -347,39 +337,66 @@ def test_an_image_from_before_a_check_in_is_found_out_by_the_next_one(bench: Ben
     bench.meter.check_in()
     put_back(bench, image)
     bench.print()  # until then nobody can tell
-    with pytest.raises(StaleMessage, match="comes after"):
+    with pytest.raises(RefusedByProvider, match="two different messages have the number"):
         bench.meter.check_in()
-    bench.clock.advance(73 * HOUR)
-    assert bench.meter.status().state == "LOCKED"
+    assert bench.meter.status().lock_reasons == ["rollback found"]
+    with pytest.raises(Locked):
+        bench.print()
 
 
-def test_trying_again_and_again_does_not_get_an_older_image_through(bench: Bench) -> None:
+def test_an_image_that_is_behind_finds_that_out_itself_from_what_the_provider_knows(bench: Bench) -> None:
     image = copy.deepcopy(bench.storage.areas)
     for _ in range(3):
         bench.print()
     bench.meter.check_in()
     put_back(bench, image)
     bench.print()
-    kinds = []
+    states = []
     for _ in range(4):
         with pytest.raises(PesError) as refusal:
             bench.meter.check_in()
-        kinds.append(type(refusal.value))
-    assert kinds == [StaleMessage, RegistersDisagree, RegistersDisagree, RegistersDisagree]
-    bench.clock.advance(73 * HOUR)
-    assert bench.meter.status().state == "LOCKED"
+        states.append(refusal.value.status)
+    assert states == [Status.LOCKED_ROLLBACK_FOUND] * 4  # trying again and again does not get it through
+    with pytest.raises(Locked):
+        bench.print()
 
 
 def test_an_image_from_before_a_refill_gets_no_further_one(bench: Bench) -> None:
     image = copy.deepcopy(bench.storage.areas)
     bench.meter.refill(5_000)
     put_back(bench, image)
-    with pytest.raises(RefusedByProvider, match="comes after"):
-        bench.meter.refill(5_000)
-    with pytest.raises(RegistersDisagree, match=r"the control sum is \$100\.00, refills come to \$105\.00"):
-        bench.meter.refill(5_000)
+    for says in ("two different messages have the number", r"the control sum is \$100\.00, refills come to \$105\.00"):
+        with pytest.raises(RefusedByProvider, match=says):
+            bench.meter.refill(5_000)
     assert balance(bench) == DEPOSIT - FUNDS - 5_000
     assert bench.registers().control_sum_mills == FUNDS
+
+
+def test_an_image_from_before_a_refill_is_found_by_a_check_in_as_well(bench: Bench) -> None:
+    bench.ask_psd("checkin_begin")  # this number never reaches the provider under another nonce
+    image = copy.deepcopy(bench.storage.areas)
+    bench.centre.check_in(report(bench))
+    bench.meter.refill(5_000)
+    bench.meter.check_in()
+    put_back(bench, image)
+    for _ in range(9):  # past all numbers that were used
+        bench.ask_psd("checkin_begin")
+    with pytest.raises(RefusedByProvider, match="the control sum fell"):
+        bench.meter.check_in()
+    assert bench.meter.status().lock_reasons == ["rollback found"]
+
+
+def test_a_log_that_got_shorter_is_found_though_every_register_is_the_same(bench: Bench) -> None:
+    image = copy.deepcopy(bench.storage.areas)
+    for _ in range(6):  # records without a message
+        ordered(bench, "lock", "lock_order", lock_reasons=["provider lock"])
+        ordered(bench, "unlock", "unlock_order", lock_reasons=["provider lock"])
+    bench.meter.check_in()
+    put_back(bench, image)
+    bench.ask_psd("checkin_begin")  # the number that was used
+    with pytest.raises(RefusedByProvider, match="the log got shorter"):
+        bench.meter.check_in()
+    assert bench.meter.status().lock_reasons == ["rollback found"]
 
 
 # --- a grant that gets lost ------------------------------------------------------------------------------------------

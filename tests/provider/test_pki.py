@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from cryptography.x509.oid import NameOID
 
 from pes_sim.clock import DAY, parse_iso
 from pes_sim.entropy import SeededEntropy, SystemEntropy
-from pes_sim.errors import BadCertificate
+from pes_sim.errors import BadCertificate, HostileDirectory
 from pes_sim.indicium import certificates, signature
 from pes_sim.indicium.certificates import Purpose
 from pes_sim.provider.pki import CA_NAME, Pki, pem
@@ -163,3 +164,29 @@ def test_pem_is_what_openssl_reads(pki: Pki) -> None:
     text = pem(pki.ca.certificate)
     assert text.startswith(b"-----BEGIN CERTIFICATE-----\n")
     assert certificates.from_pem(text) == pki.ca.certificate
+
+
+def test_a_key_that_others_may_read_is_refused_and_said_with_what_to_do(tmp_path: Path) -> None:
+    Pki(tmp_path, SystemEntropy(), NOON)
+    key = tmp_path / "provider-key-NOT-FOR-PRODUCTION.pem"
+    key.chmod(0o644)
+    with pytest.raises(HostileDirectory) as refusal:
+        Pki(tmp_path, SystemEntropy(), NOON)
+    assert refusal.value.message == f"others may read {key} (mode 644)"
+    assert refusal.value.hint == f"Put it right: chmod 600 {key}"
+    key.chmod(0o600)
+    Pki(tmp_path, SystemEntropy(), NOON)
+
+
+@pytest.mark.parametrize("name", ["ca.pem", "ca-key-NOT-FOR-PRODUCTION.pem"])
+def test_a_link_in_the_place_of_a_key_or_certificate_is_not_followed(tmp_path: Path, name: str) -> None:
+    Pki(tmp_path, SystemEntropy(), NOON)
+    (tmp_path / name).rename(tmp_path / "kept")
+    (tmp_path / name).symlink_to("kept")
+    with pytest.raises(HostileDirectory, match=f"{name} is a symbolic link, not a regular file"):
+        Pki(tmp_path, SystemEntropy(), NOON)
+
+
+def test_a_directory_that_it_makes_is_for_its_owner_alone(tmp_path: Path) -> None:
+    Pki(tmp_path / "pki", SystemEntropy(), NOON)
+    assert stat.S_IMODE((tmp_path / "pki").stat().st_mode) == 0o700

@@ -79,3 +79,10 @@ def test_an_entry_comes_back_and_any_other_bytes_are_refused() -> None:
     for bad in (b"", b"\x80", b"\xa1\x19\x27\x0f\x00", pack(VALUES) + b"\0"):
         with pytest.raises(FieldError):
             unpack(bad)
+
+
+def test_a_service_fields_limit_is_what_the_value_of_its_form_can_be() -> None:
+    assert all(row.limit > 0 for row in FIELDS)
+    assert {row.kind for row in FIELDS} == {int, bytes, str, list}
+    assert {row.least < 0 for row in FIELDS if row.form is Form.INT} == {True}
+    assert {row.least for row in FIELDS if row.form is not Form.INT} == {0}

@@ -9,17 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from pes_sim.psd.device import Psd
 from pes_sim.psd.storage import FileStorage
+from pes_sim.psd.vault import FileVault
 from tests.psd.test_device import read_all
-from tests.rig import Rig, operational
+from tests.rig import Rig
 
 PROGRAM = """
 import sys
 from pathlib import Path
-from pes_sim.psd.storage import FileStorage
-from tests.rig import Rig
-rig = Rig(storage=FileStorage(Path(sys.argv[1])), bank=int(sys.argv[2]))
-for number in range(int(sys.argv[3]), 1_000_000):
+from tests.psd.test_kill import OnDisk
+rig = OnDisk(Path(sys.argv[1]))
+for number in range(int(sys.argv[2]), 1_000_000):
     request_id = number.to_bytes(16, "big")
     print("asked", request_id.hex(), flush=True)
     print("got", rig.dispense(request_id, postage_mills=1)["indicium"].hex(), flush=True)
@@ -28,25 +29,43 @@ BANK = 8192
 """Small, so that some of the kills fall on the beginning of a segment."""
 
 
+class OnDisk(Rig):
+    """A device whose log and vault are files, so that they outlive its process."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        super().__init__(storage=FileStorage(directory), bank=BANK)
+
+    def power_on(self, *, log_in: bool = True) -> Psd:
+        self.vault = FileVault(self.directory / "vault")  # type: ignore[assignment]
+        return super().power_on(log_in=log_in)
+
+
 @pytest.mark.parametrize("lines", [1, 2, 3, 40, 41, 58, 59, 97])
 def test_a_killed_process_leaves_books_that_match_what_it_delivered(lines: int, tmp_path: Path) -> None:
-    first = operational(1_000_000, storage=FileStorage(tmp_path), bank=BANK)
+    first = OnDisk(tmp_path)
+    first.initialize()
+    first.authorize()
+    first.check_in()
+    first.refill(1_000_000)
     first.storage.close()
     delivered: list[str] = []
     asked = 1000
     for _ in range(3):
         process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(tmp_path), str(BANK), str(asked)], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", PROGRAM, str(tmp_path), str(asked)], stdout=subprocess.PIPE, text=True
         )
         assert process.stdout is not None
         seen = [process.stdout.readline().split() for _ in range(lines)]
         process.send_signal(signal.SIGKILL)
-        seen += [line.split() for line in process.communicate()[0].splitlines() if line.count(" ") == 1]
-        assert process.returncode == -signal.SIGKILL
+        # Not communicate(): that loses what the pipe's buffer in this process still holds.
+        seen += [words for line in process.stdout if len(words := line.split()) == 2]
+        assert process.wait() == -signal.SIGKILL
+        process.stdout.close()
         requests = [word for kind, word in seen if kind == "asked"]
         delivered += [word for kind, word in seen if kind == "got" and len(word) == 228]
 
-        rig = Rig(storage=FileStorage(tmp_path), bank=BANK)
+        rig = OnDisk(tmp_path)
         booked = [entry["indicium"].hex() for entry in read_all(rig)]
         registers = rig.registers()
         assert registers["ascending_mills"] + registers["descending_mills"] == registers["control_sum_mills"]

@@ -31,6 +31,15 @@ def test_every_state_can_be_reached_from_the_first() -> None:
     assert reached == set(State)
 
 
-def test_a_fault_leads_to_error_from_everywhere_and_nothing_leads_out() -> None:
-    assert {TRANSITIONS[state][Event.FAULT] for state in State} == {State.ERROR}
-    assert set(TRANSITIONS[State.ERROR].values()) == {State.ERROR}
+def test_a_fault_leads_to_error_from_everywhere_and_only_zeroization_leads_out() -> None:
+    assert {TRANSITIONS[state][Event.FAULT] for state in set(State) - {State.ZEROIZED}} == {State.ERROR}
+    assert TRANSITIONS[State.ERROR] == {Event.FAULT: State.ERROR, Event.ZEROIZE: State.ZEROIZED}
+
+
+def test_every_state_can_be_zeroized_and_nothing_at_all_leads_out_of_that() -> None:
+    assert {TRANSITIONS[state][Event.ZEROIZE] for state in set(State) - {State.ZEROIZED}} == {State.ZEROIZED}
+    assert TRANSITIONS[State.ZEROIZED] == {}
+
+
+def test_a_withdrawn_device_never_serves_again() -> None:
+    assert set(TRANSITIONS[State.WITHDRAWN].values()) == {State.ERROR, State.ZEROIZED}

@@ -10,9 +10,14 @@ from hypothesis import strategies as st
 
 from pes_sim.errors import BadMessage, BadSignature, FieldError
 from pes_sim.psd import messages
-from tests.rig import pki, sign
+from tests.rig import REGISTERS, pki, sign
 
-GRANT = {"psd_serial": 7, "nonce": bytes(range(16)), "amount_mills": 50_000}
+GRANT = {
+    "psd_serial": 7, "nonce": bytes(range(16)), "message_number": 3, "ascending_mills": 740, "descending_mills": 260,
+    "control_sum_mills": 1000, "piece_count": 1, "zero_piece_count": 0, "amount_mills": 50_000,
+}  # fmt: skip
+BODY = {0: 3, 2: 7, 51: bytes(range(16)), 52: 3, 20: 740, 21: 260, 22: 1000, 23: 1, 24: 0, 53: 50_000}
+"""The same by numbers."""
 
 
 def point(name: str = "test") -> bytes:
@@ -36,10 +41,19 @@ def test_a_message_comes_back_as_it_was_said() -> None:
     assert messages.open_signed(sign("refill_grant", GRANT), point(), "refill_grant") == ("refill_grant", GRANT)
 
 
+@pytest.mark.parametrize("kind", messages.KINDS, ids=lambda kind: kind.name)
+def test_every_kind_but_a_login_says_for_whom_in_answer_to_what_and_which_registers(kind: messages.Kind) -> None:
+    names = {field.name for field in kind.fields}
+    assert {"psd_serial", "nonce"} <= names
+    if kind.name != "login":
+        assert {"message_number", *REGISTERS} <= names
+        assert ("device_time" in names) == (kind.signer == "psd" or kind.name == "time_setting")
+
+
 def test_it_is_a_cose_sign1_that_the_library_verifies_by_itself() -> None:
     message, key = sign("refill_grant", GRANT), point()
     public = COSEKey.new({1: 2, -1: 1, -2: key[1:33], -3: key[33:], 3: -7, 4: [2]})
-    assert cbor2.loads(COSE.new().decode(message, public)) == {0: 3, 2: 7, 51: bytes(range(16)), 53: 50_000}
+    assert cbor2.loads(COSE.new().decode(message, public)) == BODY
 
 
 def test_the_same_message_has_the_same_bytes() -> None:
@@ -66,8 +80,8 @@ def test_one_kind_does_not_pass_for_another() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [7, [], {}, {0: 99}, {0: 3}, {0: 3, 2: 7, 51: bytes(16)}, {0: 3, 2: -1, 51: bytes(16), 53: 1},
-             {0: 3, 2: 7, 51: bytes(16), 53: 1, 999: 1}, {0: 3, 2: 7, 51: bytes(16), 53: 1, 1: "S1"}, {0: [3]}],
+    "body", [7, [], {}, {0: 99}, {0: 3}, {key: BODY[key] for key in BODY if key != 53}, BODY | {2: -1},
+             BODY | {999: 1}, BODY | {1: "S1"}, {0: [3]}],
 )  # fmt: skip
 def test_a_signed_body_that_is_no_message_is_refused(body: object) -> None:
     with pytest.raises(BadMessage):

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import tomllib
 from datetime import date
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pes_sim.clock import DAY, HOUR, parse_iso
-from pes_sim.errors import BadDate, IntegrityError, MoneyError
+from pes_sim.errors import BadDate, IntegrityError, LayoutError, MoneyError
+from pes_sim.indicium import layout
 from pes_sim.psd import piece
-from pes_sim.psd.piece import Piece
+from pes_sim.psd.keys import Curve
+from pes_sim.psd.piece import Piece, PieceKind
 from pes_sim.psd.registers import Registers
 
 NOON = parse_iso("2026-11-21T12:00:00Z")
@@ -56,11 +61,14 @@ def test_a_piece_without_postage_is_not_dispensed() -> None:
 
 pieces = st.builds(
     Piece,
+    kind=st.sampled_from(PieceKind),
     request_id=st.binary(min_size=16, max_size=16),
     time=u63,
     registers=st.builds(Registers, u63, u63, u63, u63, u63),
     reference=st.binary(max_size=32),
     signed=st.binary(max_size=128),
+    original=u63,
+    signature=st.binary(max_size=64),
 )
 
 
@@ -79,6 +87,79 @@ def test_the_chain_depends_on_everything_before(made: Piece) -> None:
 
 
 def test_a_record_of_another_length_is_refused() -> None:
-    body, _ = piece.encode(Piece(bytes(16), 1, Registers(), b"100", b"signed"), bytes(32))
+    body, _ = piece.encode(
+        Piece(PieceKind.STANDARD, bytes(16), 1, Registers(), b"100", b"signed", b"signature"), bytes(32)
+    )
     with pytest.raises(IntegrityError, match="piece record"):
         piece.decode(body + b"x")
+
+
+@given(pieces)
+def test_every_field_of_a_record_is_in_the_chain(made: Piece) -> None:
+    body, following = piece.encode(made, bytes(32))
+    assert piece.chain_after(body) == following
+    for changes in (
+        {"kind": piece.KINDS[(made.kind.code + 1) % len(piece.KINDS)]},
+        {"original": made.original ^ 1},
+        {"signature": made.signature + b"x"},
+        {"reference": made.reference + b"x"},
+        {"time": made.time ^ 1},
+    ):
+        assert piece.encode(made._replace(**changes), bytes(32))[1] != following
+
+
+def test_the_kinds_of_a_record_are_numbered_as_the_log_has_always_had_them() -> None:
+    assert [(kind.code, kind.label) for kind in piece.KINDS] == [
+        (0, "standard"), (1, "date correction"), (2, "amount correction"), (3, "reprint"),
+    ]  # fmt: skip
+    made = Piece(PieceKind.STANDARD, bytes(16), 1, Registers(), b"100", b"signed", b"signature")
+    for kind in PieceKind:
+        body, _ = piece.encode(made._replace(kind=kind), bytes(32))
+        assert body[0] == kind.code
+        assert piece.decode(body).kind is kind
+        assert made._replace(kind=kind).counts == (kind is not PieceKind.REPRINT)
+
+
+@pytest.mark.parametrize("code", [4, 255])
+def test_a_record_of_a_kind_that_a_newer_program_wrote_is_refused_by_number(code: int) -> None:
+    body, _ = piece.encode(
+        Piece(PieceKind.STANDARD, bytes(16), 1, Registers(), b"100", b"signed", b"signature"), bytes(32)
+    )
+    with pytest.raises(IntegrityError, match=f"a piece record of kind {code}, which this version does not know"):
+        piece.decode(bytes([code]) + body[1:])
+
+
+def test_what_a_record_stores_of_a_signature_comes_back_behind_what_was_signed() -> None:
+    made = Piece(PieceKind.REPRINT, b"i" * 16, 7, Registers(1, 2, 3, 4, 5), b"100", b"signed", b"signature", 9)
+    found = piece.decode(piece.encode(made, bytes(32))[0])
+    assert found == made
+    assert found.indicium == b"signedsignature"
+
+
+# What a device can print by
+
+
+def changed_layout(**changes: Any) -> layout.Layout:
+    document = tomllib.loads((Path(layout.__file__).parent / "layouts" / "imi_std.toml").read_text())
+    return layout.Layout(document | {"signature": document["signature"] | changes}, "vendor.toml")
+
+
+def test_a_layout_tells_the_curve_that_it_is_signed_on_and_the_algorithms_number() -> None:
+    assert piece.signing(layout.builtin("imi_std")) == (Curve.P256, 2)
+    assert piece.signing(changed_layout(scheme="ecdsa-p224-sha256", length=56)) == (Curve.P224, 3)
+
+
+def test_a_layout_that_no_device_can_sign_is_refused() -> None:
+    with pytest.raises(LayoutError, match="ecdsa-p256-sha256 of 64 bytes or ecdsa-p224-sha256 of 56 bytes"):
+        piece.signing(changed_layout(scheme="ecdsa-p224-sha256", length=64))
+    with pytest.raises(LayoutError, match="read-only"):
+        piece.signing(layout.builtin("ibi"))
+
+
+def test_the_indicium_bears_the_number_of_its_algorithm() -> None:
+    for made, number in ((layout.builtin("imi_std"), 2), (changed_layout(scheme="ecdsa-p224-sha256", length=56), 3)):
+        printer = piece.Printer(made, psd_serial=1, certificate_serial=2, origin_zip="20260", software_id=3)
+        request = {"postage_mills": 1, "mailing_date": "2026-01-05", "mail_class": "first_class_letter", "weight": 1,
+                   "destination": ""}  # fmt: skip
+        signed = printer.signed_bytes(request, Registers(1, 0, 1, 1, 0))
+        assert made.unpack(signed + bytes(made.signature.length)).values["algorithm_id"] == number

@@ -82,8 +82,38 @@ GOOD = Registers(740, 260, 1000, 1, 0)
         (replace(GOOD, pieces=3), 1, "piece count does not match"),
         (replace(GOOD, ascending=741, descending=259), 0, "without an indicium"),
         (replace(GOOD, pieces=2, zero_pieces=2), 1, "zero-value count"),
+        (replace(GOOD, descending=0, control_sum=740), 0, "by something else than a refill or a withdrawal"),
     ],
 )
 def test_every_invariant_stops_what_breaks_it(after: Registers, pieces: int, complaint: str) -> None:
     with pytest.raises(IntegrityError, match=complaint):
         check_step(GOOD, after, pieces=pieces)
+
+
+def test_a_withdrawal_takes_all_that_is_left_and_leaves_the_rest_as_it_is() -> None:
+    after = GOOD.withdraw()
+    assert after == Registers(740, 0, 740, 1, 0)
+    check_step(GOOD, after, pieces=0, withdrawn=260)
+    assert after.withdraw() == after
+    check_step(after, after.withdraw(), pieces=0, withdrawn=0)
+
+
+@pytest.mark.parametrize(
+    ("after", "withdrawn", "complaint"),
+    [
+        (Registers(740, 0, 740, 1, 0), 259, "by something else than a refill or a withdrawal"),
+        (Registers(740, 1, 741, 1, 0), 259, "a withdrawal left something"),
+        (Registers(1000, 0, 1000, 1, 0), 260, "by something else than a refill or a withdrawal"),
+        (Registers(740, 0, 740, 2, 0), 260, "piece count does not match"),
+        (Registers(740, 0, 1000, 1, 0), 0, "not the control sum"),
+        (Registers(740, -1, 739, 1, 0), 261, "below zero"),
+    ],
+)
+def test_a_withdrawal_that_is_not_all_of_it_is_stopped(after: Registers, withdrawn: int, complaint: str) -> None:
+    with pytest.raises(IntegrityError, match=complaint):
+        check_step(GOOD, after, pieces=0, withdrawn=withdrawn)
+
+
+def test_the_encoded_form_differs_when_any_register_does() -> None:
+    forms = {Registers(*(int(n == i) for n in range(5))).encoded() for i in range(5)} | {Registers().encoded()}
+    assert len(forms) == 6

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pes_sim.errors import DirectoryInUse, StorageFailed, StorageFull
+from pes_sim.errors import DirectoryInUse, HostileDirectory, StorageFailed, StorageFull
 from pes_sim.psd.storage import DirectoryLock, FileStorage, MemoryStorage, Storage, write_atomically
 
 NAME = "log-0000000000000001.seg"
@@ -33,6 +33,15 @@ def test_an_area_is_zeros_until_written_and_keeps_what_is_written(storage: Stora
     assert storage.read(NAME, 69_999, 5) == b"\0abc\0"
     storage.remove(NAME)
     assert storage.names() == []
+    storage.close()
+
+
+def test_an_area_made_once_more_is_zeros_again(storage: Storage) -> None:
+    storage.create(NAME, 200)
+    storage.write(NAME, 0, b"old" * 60)
+    storage.create(NAME, 64)
+    assert storage.size(NAME) == 64
+    assert storage.read(NAME, 0, 64) == bytes(64)
     storage.close()
 
 
@@ -75,6 +84,19 @@ def test_a_second_holder_is_told_who_the_first_is(tmp_path: Path) -> None:
     FileStorage(tmp_path)
     with pytest.raises(DirectoryInUse, match=rf"{tmp_path} is in use by process {os.getpid()} \("):
         FileStorage(tmp_path)
+
+
+def test_no_descriptor_stays_open_after_a_refusal_or_after_close(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    first = FileStorage(tmp_path)
+    held = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        with pytest.raises(DirectoryInUse) as refusal:
+            FileStorage(tmp_path)
+        assert len(os.listdir("/proc/self/fd")) == held, refusal
+    first.close()
+    first.close()
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_another_process_is_told_too_and_may_have_it_after_close(tmp_path: Path) -> None:
@@ -189,11 +211,15 @@ def test_however_many_areas_there_are_few_files_stay_open(tmp_path: Path) -> Non
     storage.close()
 
 
-def test_a_directory_or_a_link_among_the_areas_is_passed_over(tmp_path: Path) -> None:
+def test_a_directory_or_a_link_among_the_areas_is_refused(tmp_path: Path) -> None:
     storage = FileStorage(tmp_path)
     (tmp_path / "log-0000000000000001.seg").mkdir()
+    with pytest.raises(HostileDirectory, match=r"01\.seg is a directory, not a regular file"):
+        storage.names()
+    (tmp_path / "log-0000000000000001.seg").rmdir()
     (tmp_path / "log-0000000000000002.seg").symlink_to("/dev/zero")
-    assert storage.names() == []
+    with pytest.raises(HostileDirectory, match=r"02\.seg is a symbolic link, not a regular file"):
+        storage.names()  # and not a device that misses a segment
 
 
 def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:

@@ -1,0 +1,69 @@
+"""Whether what a PSD reports can be true, given what was granted to it and what it reported before. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pes_sim.money import dollars
+from pes_sim.provider.registry import Registered
+from pes_sim.psd.fields import Values
+from pes_sim.psd.lifecycle import Lock
+
+BOOKS: Final = frozenset({Lock.REGISTER_FAULT, Lock.ROLLBACK_FOUND})
+"""Locks that only end when somebody has looked at the books: the device's log, and the provider's."""
+_LOOK: Final = ". Both logs have to be looked at"
+_LONGEST: Final = 200
+"""Characters of a reason, which is a field of a message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """What is wrong, and the lock that it deserves."""
+
+    text: str
+    lock: Lock
+
+
+def judge(known: Registered, values: Values, *, grants_may_be_under_way: bool) -> list[Complaint]:
+    """What is wrong with the registers in a message of a PSD that is `known`. An older image put back shows.
+
+    A check-in may come while a grant is still on its way to the PSD; a refill request may not (one at a time). Only
+    for messages in their order: a late one says what was true when it was made.
+    """
+    control_sum, granted = values["control_sum_mills"], known.granted_mills
+    fits = control_sum <= granted if grants_may_be_under_way else control_sum == granted
+    rules = (
+        (values["ascending_mills"] + values["descending_mills"] == control_sum,
+         "AR + DR is not the control sum", Lock.REGISTER_FAULT),
+        (values["ascending_mills"] >= known.ascending_mills, "the ascending register fell", Lock.ROLLBACK_FOUND),
+        (values["piece_count"] >= known.piece_count, "the piece count fell", Lock.ROLLBACK_FOUND),
+        (values["zero_piece_count"] >= known.zero_piece_count, "the count of zero-value pieces fell",
+         Lock.ROLLBACK_FOUND),
+        (control_sum >= known.control_sum_mills, "the control sum fell", Lock.ROLLBACK_FOUND),
+        (values.get("log_sequence", known.log_sequence) >= known.log_sequence, "the log got shorter",
+         Lock.ROLLBACK_FOUND),
+        (fits, f"the control sum is {dollars(control_sum)}, refills come to {dollars(granted)}", Lock.REGISTER_FAULT),
+    )  # fmt: skip
+    return [Complaint(text, lock) for holds, text, lock in rules if not holds]
+
+
+def cancellation_fits(known: Registered, values: Values, amount: int) -> bool:
+    """Whether a PSD that cancels a refill of `amount`, which was granted, can have done without the money.
+
+    Its control sum alone tells: the rest of a cancellation was true when it was made, and that may be long ago.
+    """
+    without = known.granted_mills - amount
+    return bool(values["control_sum_mills"] == without >= known.control_sum_mills)
+
+
+def text_of(complaints: Sequence[Complaint]) -> str:
+    """All of them, as a message gives its reason."""
+    ending = _LOOK if any(complaint.lock in BOOKS for complaint in complaints) else ""
+    return shortened("; ".join(complaint.text for complaint in complaints), ending)
+
+
+def shortened(text: str, ending: str = "") -> str:
+    """`text` with its `ending`, no longer than a reason may be."""
+    return text[: _LONGEST - len(ending)] + ending

@@ -1,0 +1,80 @@
+"""What the provider knows of each PSD: a row a device. Every call works inside the caller's transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from pes_sim.errors import NotForThisDevice
+from pes_sim.psd.fields import Values
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, MetaData
+
+REGISTERS: Final = ("ascending_mills", "descending_mills", "control_sum_mills", "piece_count", "zero_piece_count")
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """One PSD. Its registers are those that it last reported and that could be true.
+
+    `granted_mills`: all refills that were granted, less those that were cancelled. `suspicion`: what was wrong with a
+    message of it, until it is unlocked; empty for a device whose books agree.
+    """
+
+    psd_serial: int
+    customer: str
+    certificate_serial: int
+    certificate: bytes
+    public_point: bytes
+    message_point: bytes
+    licensing_zip: str
+    message_number: int
+    granted_mills: int
+    ascending_mills: int
+    descending_mills: int
+    control_sum_mills: int
+    piece_count: int
+    zero_piece_count: int
+    suspicion: str
+    withdrawn: int
+    log_sequence: int
+    last_contact: int
+
+    @property
+    def registers(self) -> Values:
+        """By field name."""
+        return {name: getattr(self, name) for name in REGISTERS}
+
+
+class Registry:
+    """The table of PSDs."""
+
+    def __init__(self, metadata: MetaData) -> None:
+        self._meter = metadata.tables["meter"]
+
+    def find(self, connection: Connection, psd_serial: int) -> Registered | None:
+        """The device, or None for one that is not registered here."""
+        row = connection.execute(self._meter.select().where(self._meter.c.psd_serial == psd_serial)).one_or_none()
+        return None if row is None else Registered(**row._mapping)
+
+    def get(self, connection: Connection, psd_serial: int) -> Registered:
+        """The device. Raises `NotForThisDevice`."""
+        found = self.find(connection, psd_serial)
+        if found is None:
+            raise NotForThisDevice(f"PSD {psd_serial} is not registered with this provider")
+        return found
+
+    def add(self, connection: Connection, psd_serial: int, **values: object) -> None:
+        """Registers one."""
+        connection.execute(self._meter.insert().values(psd_serial=psd_serial, **values))
+
+    def update(self, connection: Connection, psd_serial: int, **values: object) -> None:
+        """Notes what is new of it."""
+        connection.execute(self._meter.update().where(self._meter.c.psd_serial == psd_serial).values(**values))
+
+    def newest_certificate(self, connection: Connection) -> int:
+        """The highest certificate number that was given out; 0 for none."""
+        from sqlalchemy import func, select
+
+        return int(connection.execute(select(func.max(self._meter.c.certificate_serial))).scalar() or 0)

@@ -195,7 +195,8 @@ class Psd:
                 self._tests.need(Algorithm.AES_256_KEY_WRAP)
             self._keys.load(self._books.state.keys)
         except KeysGone:
-            self._zeroize("the keys are gone")  # a cut between their end and the record of it
+            # A cut came between their end and the record of it; or a file was lost, and may be put back.
+            self._books.state = replace(self._books.state, lifecycle=State.ZEROIZED, fault="the keys are gone")
         except IntegrityError as problem:
             self._books.stop(problem.message)
         except SelfTestFailed as problem:
@@ -389,7 +390,7 @@ class Psd:
             failure = problem  # the device ends all the same; what is left of the keys goes at the next power-on
         self._access.role = Role.NONE
         books = self._books
-        if books.state.lifecycle is not State.ZEROIZED:
+        if books.state.lifecycle is not State.ZEROIZED or books.state.keys:
             after = lifecycle.after(books.state.lifecycle, Event.ZEROIZE)
             books.state = replace(books.state, lifecycle=after, fault=why, keys=b"")
             with contextlib.suppress(PesError):  # without its record the next power-on finds the keys gone

@@ -72,7 +72,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
     State.LOCKED: {Event.UNLOCK: State.OPERATIONAL, Event.WITHDRAW: State.WITHDRAWN, **_ALWAYS},
     State.WITHDRAWN: {**_ALWAYS},
     State.ERROR: {**_ALWAYS},
-    State.ZEROIZED: {},
+    State.ZEROIZED: {Event.ZEROIZE: State.ZEROIZED},
 }
 
 

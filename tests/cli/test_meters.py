@@ -149,7 +149,6 @@ def test_the_status_as_json_has_the_documented_names(cli: Cli, meter: Path) -> N
         "refill_pending_mills": 0,
         "self_tests_failed": [],
         "repaired": 0,
-        "self_tests_failed": [],
         "departments": {
             "100": {"name": "Sales", "piece_count": 0, "postage_mills": 0},
             "200": {"name": "Billing", "piece_count": 1, "postage_mills": 740},

@@ -646,3 +646,23 @@ def test_a_vault_that_says_no_keeps_nobody_from_zeroizing() -> None:
     assert rig.status()["state"] == State.ZEROIZED
     rig.power_on(log_in=False)
     assert rig.status()["state"] == State.ZEROIZED
+
+
+def test_a_vault_that_was_lost_and_is_put_back_brings_the_device_back_unless_it_was_zeroized_meanwhile() -> None:
+    rig = operational()
+    kept = rig.vault.read()
+    rig.vault.destroy()
+    rig.power_on()
+    assert rig.status()["state"] == "ZEROIZED"
+    assert rig.status()["lock_reasons"] == ["the keys are gone"]
+    rig.vault.write(kept)
+    rig.power_on()
+    assert rig.dispense()["piece_count"] == 1
+    rig.vault.destroy()
+    rig.power_on()
+    rig.ask("zeroize")
+    rig.vault.write(kept)
+    rig.power_on()
+    assert rig.status()["state"] == "ZEROIZED"
+    with pytest.raises(RefusedInState):
+        rig.dispense()

@@ -100,10 +100,8 @@ def _overwrite(path: Path) -> None:
 
 @contextlib.contextmanager
 def _errors(path: Path) -> Iterator[None]:
-    """Turns `OSError` into ours. `FileNotFoundError` passes: a vault that is not there is an empty one."""
+    """Turns `OSError` into ours."""
     try:
         yield
-    except FileNotFoundError:
-        raise
     except OSError as problem:
         raise StorageFailed(f"cannot use {path}: {problem.strerror}") from None

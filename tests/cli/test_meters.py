@@ -282,6 +282,25 @@ def test_a_meter_that_has_stopped_can_still_be_looked_at(cli: Cli, meter: Path) 
 # --- refill, deposit, check-in ---------------------------------------------------------------------------------------
 
 
+def test_a_self_test_can_be_made_to_fail_and_the_meter_is_well_again_without(cli: Cli, meter: Path) -> None:
+    ran = cli("meter", "status", meter, "--fail-self-test", "sha-256", "--fail-self-test", "hmac-sha-256")
+    assert ran.code == 0
+    assert "ERROR" in ran.out
+    assert "failed self-test: sha-256" in ran.out
+    for command in (["meter", "refill", meter, "1.00"], ["meter", "checkin", meter]):
+        refused = cli(*command, "--fail-self-test", "sha-256")
+        assert refused.code != 0
+        assert "self-test sha-256 failed" in refused.err
+    assert status(cli, meter)["state"] == "OPERATIONAL"
+
+
+def test_a_self_test_that_there_is_not_is_named_with_those_that_there_are(cli: Cli, meter: Path) -> None:
+    ran = cli("meter", "status", meter, "--fail-self-test", "sha-1")
+    assert ran.code != 0
+    assert "there is no self-test 'sha-1'" in ran.err
+    assert "Known: sha-256, " in ran.err
+
+
 def test_a_refill_says_what_it_added_and_what_there_is(cli: Cli, meter: Path) -> None:
     result = cli("meter", "refill", meter, "1,000.005")
     assert (result.code, result.out) == (1, "")  # $900.00 are on deposit

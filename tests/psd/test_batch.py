@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from pes_sim.errors import BadDate, FieldError, InsufficientFunds, LogFull, RequestIdReused, StorageFull
+from pes_sim.errors import BadDate, FieldError, InsufficientFunds, LogFull, RequestIdReused, Status, StorageFull
 from pes_sim.indicium import layout
 from pes_sim.indicium.signature import verify_p256
-from pes_sim.psd.fields import pack, unpack
+from pes_sim.link import message
+from pes_sim.link.device import DeviceSession
+from pes_sim.link.frame import Frame, Framer, encode
+from pes_sim.psd.fields import Values, pack, unpack
 from pes_sim.psd.lifecycle import State
+from pes_sim.psd.services import BY_NAME, SERVICES, Service
 from pes_sim.psd.storage import MemoryStorage
 from tests.rig import Rig, operational, piece
 
@@ -184,3 +189,45 @@ def test_a_torn_batch_is_none_at_all(kept: int) -> None:
         assert rig.registers() == before
     assert len(dispense(rig, pieces(1, 2, 3, 4, 5))["indicia"]) == 5
     assert rig.registers()["piece_count"] == 5
+
+
+# Over the line
+
+
+class Endpoint:
+    """A PSD on a port."""
+
+    kind = "psd"
+    services: Mapping[int, Service] = {service.code: service for service in SERVICES}
+
+    def __init__(self, rig: Rig) -> None:
+        self._rig = rig
+
+    def execute(self, name: str, request: Values, *, request_id: bytes, now: int) -> Values:
+        return self._rig.psd.execute(name, request, request_id=request_id, now=now)
+
+
+def over_the_line(rig: Rig, batch: object, max_frame: int = 4096) -> Frame:
+    """The answer to a batch, from a session that has agreed on frames of this length."""
+    session = DeviceSession(Endpoint(rig))
+    asked: Values = {"lowest_version": 1, "highest_version": 1, "max_frame": max_frame}
+    session.receive(encode(message.request(message.HELLO, asked, ID)), rig.now)
+    line = session.receive(encode(message.request(BY_NAME["dispense_batch"], {"pieces": batch}, ID)), rig.now)
+    (answer,) = Framer().feed(line)
+    assert isinstance(answer, Frame)
+    return answer
+
+
+@pytest.mark.parametrize(("max_frame", "most"), [(2048, 14), (4096, 29)])
+def test_a_batch_whose_answer_no_frame_holds_is_refused_before_anything_is_paid(max_frame: int, most: int) -> None:
+    rig = operational()
+    refusal = message.read_refusal(over_the_line(rig, pieces(*[1] * (most + 1)), max_frame))
+    assert (refusal.status, refusal.detail["most"]) == (Status.BAD_FIELD, most)
+    assert rig.registers()["piece_count"] == 0
+    answer = over_the_line(rig, pieces(*[1] * most), max_frame)
+    assert answer.status == Status.OK
+    assert len(message.read_values(answer)["indicia"]) == most
+
+
+def test_a_batch_that_is_no_list_is_a_bad_field() -> None:
+    assert over_the_line(operational(), b"x").status == Status.BAD_FIELD

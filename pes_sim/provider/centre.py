@@ -202,7 +202,7 @@ class DataCentre:
                 raise RefusedByProvider("AR + DR is not the control sum", hint="Such a device never serves again")
             seen = {name: values[name] for name in ("message_number", "log_sequence", *REGISTERS)}
             granted = values["control_sum_mills"]
-            self._registry.update(connection, psd.psd_serial, granted_mills=granted, **seen)
+            self._registry.update(connection, psd.psd_serial, granted_mills=granted, last_report=b"", **seen)
             self._answers.forget_numbers_after(connection, psd.psd_serial, values["message_number"])
 
     # One answer a message

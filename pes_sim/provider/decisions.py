@@ -14,6 +14,7 @@ from pes_sim.provider.answers import Answer, Answers
 from pes_sim.provider.judgement import Complaint, cancellation_fits, judge, shortened, text_of
 from pes_sim.provider.ledger import Ledger
 from pes_sim.provider.registry import REGISTERS, Registered, Registry
+from pes_sim.psd.checkin import report_mark
 from pes_sim.psd.fields import Values
 from pes_sim.psd.lifecycle import Lock
 
@@ -69,7 +70,8 @@ class Decider:
         if complaints:
             return _refused("checkin_report", complaints)
         self._note_registers(connection, psd, values)
-        self._registry.update(connection, psd.psd_serial, log_sequence=values["log_sequence"])
+        mark = report_mark(values["log_sequence"], values["chain"])
+        self._registry.update(connection, psd.psd_serial, log_sequence=values["log_sequence"], last_report=mark)
         return Decision("checkin_receipt", {"acknowledged": values["log_sequence"]})
 
     def withdrawal(self, connection: Connection, psd: Registered, values: Values, now: int) -> Decision:

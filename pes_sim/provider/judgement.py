@@ -44,6 +44,8 @@ def judge(known: Registered, values: Values, *, grants_may_be_under_way: bool) -
         (control_sum >= known.control_sum_mills, "the control sum fell", Lock.ROLLBACK_FOUND),
         (values.get("log_sequence", known.log_sequence) >= known.log_sequence, "the log got shorter",
          Lock.ROLLBACK_FOUND),
+        (not known.last_report or known.last_report in values.get("reports", [known.last_report]),
+         "the log is not the one that was reported", Lock.ROLLBACK_FOUND),
         (fits, f"the control sum is {dollars(control_sum)}, refills come to {dollars(granted)}", Lock.REGISTER_FAULT),
     )  # fmt: skip
     return [Complaint(text, lock) for holds, text, lock in rules if not holds]

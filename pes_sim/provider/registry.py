@@ -19,7 +19,8 @@ class Registered:
     """One PSD. Its registers are those that it last reported and that could be true.
 
     `granted_mills`: all refills that were granted, less those that were cancelled. `suspicion`: what was wrong with a
-    message of it, until it is unlocked; empty for a device whose books agree.
+    message of it, until it is unlocked; empty for a device whose books agree. `last_report`: the mark of the last
+    check-in that was accepted (`checkin.report_mark`); empty for none.
     """
 
     psd_serial: int
@@ -39,6 +40,7 @@ class Registered:
     suspicion: str
     withdrawn: int
     log_sequence: int
+    last_report: bytes
     last_contact: int
 
     @property

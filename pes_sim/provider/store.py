@@ -80,6 +80,7 @@ def _tables() -> MetaData:
         Column("suspicion", String, nullable=False, default=""),
         Column("withdrawn", Integer, nullable=False, default=0),
         Column("log_sequence", Integer, nullable=False, default=0),
+        Column("last_report", LargeBinary, nullable=False, default=b""),
         Column("last_contact", Integer, nullable=False, default=0),
     )  # fmt: skip
     Table(

@@ -128,6 +128,14 @@ FIELDS: Final = (
     Field(56, "proof", Form.BYTES, 3000, "What only the role has made of the challenge: a MAC, or a signed login"),
     Field(57, "certificate", Form.BYTES, 2048, "An X.509 certificate, DER"),
     Field(58, "statement", Form.BYTES, 3000, "A COSE_Sign1 message of the PSD that states how it is"),
+    Field(
+        59,
+        "reports",
+        Form.BLOBS,
+        16,
+        "Earlier reports since the last receipt, and that one: the log's length, "
+        "8 bytes, big-endian, and the chain then",
+    ),
     # The log
     Field(60, "first_record", Form.UINT, _U63, "Number of the first record wanted"),
     Field(61, "entries", Form.BLOBS, 1 << 16, "Pieces: each a CBOR map of the fields of one"),

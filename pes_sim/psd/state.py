@@ -81,6 +81,7 @@ class PsdState:
     withdrawal: Exchange = Exchange()
     checkin: Exchange = Exchange()
     checkin_begun: int = 0
+    reports: tuple[bytes, ...] = ()
     last_receipt: int = 0
     last_inspection: int = 0
     acknowledged: int = 0
@@ -158,6 +159,7 @@ _TYPED: Final[Mapping[str, Callable[[Any], Any]]] = {
     "locks": lambda names: tuple(Lock(name).value for name in names),
     "profile": Profile,
     "regime": Regime,
+    "reports": tuple,
     "software": lambda values: Software(**values),
     "loading": lambda values: Software(**values),
     "refill": lambda values: Exchange(**values),

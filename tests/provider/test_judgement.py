@@ -18,13 +18,13 @@ KNOWN = Registered(
     psd_serial=1, customer="A", certificate_serial=1, certificate=b"", public_point=b"", message_point=b"",
     licensing_zip="20260", message_number=7, granted_mills=10_000, ascending_mills=1_480, descending_mills=8_520,
     control_sum_mills=10_000, piece_count=3, zero_piece_count=1, suspicion="", withdrawn=0, log_sequence=20,
-    last_contact=0,
+    last_report=b"20 and its chain", last_contact=0,
 )  # fmt: skip
 
 
-def said(**changes: int) -> Values:
+def said(**changes: Any) -> Values:
     """A report of just what is known, with changes."""
-    return KNOWN.registers | {"log_sequence": 20} | changes
+    return KNOWN.registers | {"log_sequence": 20, "reports": [b"an older one", KNOWN.last_report]} | changes
 
 
 def complaints(values: Values, known: Registered = KNOWN, *, under_way: bool = True) -> list[tuple[str, Lock]]:
@@ -42,6 +42,8 @@ def test_what_is_known_already_can_be_true_and_so_can_later_registers(under_way:
     ("changes", "text", "lock"),
     [
         ({"descending_mills": 8_521}, "AR + DR is not the control sum", Lock.REGISTER_FAULT),
+        ({"reports": [b"an older one"]}, "the log is not the one that was reported", Lock.ROLLBACK_FOUND),
+        ({"reports": []}, "the log is not the one that was reported", Lock.ROLLBACK_FOUND),
         ({"ascending_mills": 1_479, "descending_mills": 8_521}, "the ascending register fell", Lock.ROLLBACK_FOUND),
         ({"piece_count": 2}, "the piece count fell", Lock.ROLLBACK_FOUND),
         ({"zero_piece_count": 0}, "the count of zero-value pieces fell", Lock.ROLLBACK_FOUND),

@@ -37,12 +37,12 @@ def request(service: Service, values: Values, request_id: bytes) -> Frame:
     """A request frame. Raises `FieldError` for a request id that no answer could be told by."""
     if len(request_id) != len(NO_REQUEST) or request_id == NO_REQUEST:
         raise FieldError("a request id is 16 bytes, and not all of them zero", field="request_id")
-    return Frame(FrameKind.REQUEST, service.code, 0, request_id, cbor.dump(to_numbers(values)))
+    return Frame(FrameKind.REQUEST, service.code, 0, request_id, cbor.dump_fields(to_numbers(values)))
 
 
 def reply(asked: Frame, values: Values) -> Frame:
     """The answer to `asked`."""
-    return Frame(FrameKind.REPLY, asked.service, Status.OK, asked.request_id, cbor.dump(to_numbers(values)))
+    return Frame(FrameKind.REPLY, asked.service, Status.OK, asked.request_id, cbor.dump_fields(to_numbers(values)))
 
 
 def refusal(service: int, request_id: bytes, error: PesError) -> Frame:
@@ -54,8 +54,6 @@ def refusal(service: int, request_id: bytes, error: PesError) -> Frame:
 def read_values(frame: Frame) -> Values:
     """A request's or a good reply's values. Raises `ProtocolError`."""
     numbered = _load(frame)
-    if type(numbered) is not dict or any(type(number) is not int for number in numbered):
-        raise _bad_body(frame, "the body must be a CBOR map from field numbers to values")
     try:
         return to_names(numbered, BY_NUMBER)
     except FieldError as problem:

@@ -21,15 +21,24 @@ _DEPTH: Final = 3
 _LONG: Final = {24: (1, 24), 25: (2, 1 << 8), 26: (4, 1 << 16), 27: (8, 1 << 32)}
 """What an item's first byte says of a number that follows: in how many bytes, and the smallest that needs so many."""
 
-_encoders: Final[list[cbor2.CBOREncoder]] = []
+_canonical: Final[list[cbor2.CBOREncoder]] = []
+_plain: Final[list[cbor2.CBOREncoder]] = []
 """Encoders at rest: making one costs more than encoding a body with it. A thread takes one out while it uses it."""
 
 
 def dump(body: object) -> bytes:
     """The one encoding of `body`."""
-    encoder = _encoders.pop() if _encoders else cbor2.CBOREncoder(io.BytesIO(), canonical=True)
+    encoder = _canonical.pop() if _canonical else cbor2.CBOREncoder(io.BytesIO(), canonical=True)
     data: bytes = encoder.encode_to_bytes(body)
-    _encoders.append(encoder)
+    _canonical.append(encoder)
+    return data
+
+
+def dump_fields(body: dict[int, object]) -> bytes:
+    """The same for fields by number that stand in order and hold no map: nothing is left to be put in order."""
+    encoder = _plain.pop() if _plain else cbor2.CBOREncoder(io.BytesIO())
+    data: bytes = encoder.encode_to_bytes(body)
+    _plain.append(encoder)
     return data
 
 

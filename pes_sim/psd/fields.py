@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final
 
 from pes_sim.clock import LATEST
@@ -206,9 +207,15 @@ def check_all(row: Sequence[Field], values: Mapping[str, object]) -> None:
         raise FieldError(f"unknown field {', '.join(unknown)}", field=unknown[0])
 
 
+@lru_cache(maxsize=256)
+def _in_order(names: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
+    """Names with their fields' numbers, by number. There are as many such tuples as services and messages."""
+    return tuple(sorted(((name, BY_NAME[name].number) for name in names), key=lambda pair: pair[1]))
+
+
 def to_numbers(values: Mapping[str, object]) -> dict[int, object]:
-    """`values` keyed by field number, as they go into CBOR."""
-    return {BY_NAME[name].number: value for name, value in values.items()}
+    """`values` keyed by field number, in order of these, as they go into CBOR."""
+    return {number: values[name] for name, number in _in_order(tuple(values))}
 
 
 def to_names(numbered: object, known: Mapping[int, Field]) -> Values:
@@ -223,7 +230,7 @@ def to_names(numbered: object, known: Mapping[int, Field]) -> Values:
 
 def pack(values: Mapping[str, object]) -> bytes:
     """An entry of a list of entries: its fields as a CBOR map."""
-    return cbor.dump(to_numbers(values))
+    return cbor.dump_fields(to_numbers(values))
 
 
 def unpack(entry: bytes) -> Values:

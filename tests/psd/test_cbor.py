@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pes_sim.psd.cbor import dump, load
+from pes_sim.psd.cbor import dump, dump_fields, load
 
 KNOWN = {
     # RFC 8949, appendix A, as far as a body may hold it
@@ -158,6 +158,11 @@ def test_any_body_comes_back_as_it_was(body: dict[int, object]) -> None:
 @given(BODIES)
 def test_the_order_in_which_a_body_was_made_does_not_show(body: dict[int, object]) -> None:
     assert dump(dict(reversed(body.items()))) == dump(body)
+
+
+@given(st.dictionaries(st.integers(0, 2**32), LEAVES | LISTS))
+def test_fields_that_stand_in_order_are_encoded_alike(body: dict[int, object]) -> None:
+    assert dump_fields(dict(sorted(body.items()))) == dump(body)
 
 
 @pytest.mark.parametrize(("encoded", "why"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])

@@ -2,8 +2,8 @@
 
 * `book` and `commit` are the only ways to change anything, and each is one durable write.
 * The money invariants are checked at every commit and again at recovery.
-* The answer to a request id is remembered as far back as one whole segment of the log: some 5,400 pieces, or 380
-  check-ins and refills.
+* The answer to a request id is remembered as far back as one whole segment of the log: some 4,000 pieces, or 160
+  check-ins, refills or logins.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ ALIGN: Final = 64
 MAC_LENGTH: Final = 16
 PAGE: Final = 4096
 BANK: Final = 1 << 20
-"""Bytes of one bank of one segment: some 5,400 pieces or 380 check-ins and refills."""
+"""Bytes of one bank of one segment: some 4,000 pieces, or 160 check-ins, refills or logins."""
 
 _HEADER: Final = struct.Struct("<4sBBHQ")
 _SEGMENT: Final = re.compile(r"log-[0-9]{16}\.seg")

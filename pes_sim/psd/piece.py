@@ -30,7 +30,7 @@ ALGORITHM_ECDSA_P224: Final = 3
 """Assumed: the real numbers are not public."""
 
 _EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
-_FIXED: Final = struct.Struct("<B16sQQQQQQQBBB")
+_FIXED: Final = struct.Struct("<B16sQQQIQIIBBB")
 _CHAIN_LENGTH: Final = 32
 
 

@@ -414,7 +414,7 @@ def chain_after(chain: bytes, entry: Values) -> bytes:
     length = LAYOUT.signature.length
     signed, signature = entry["indicium"][:-length], entry["indicium"][-length:]
     content = struct.pack(
-        "<B16sQQQQQQQBBB",
+        "<B16sQQQIQIIBBB",
         _CODES[entry["piece_kind"]], entry["request_id"], entry["device_time"], entry["original"],
         entry["ascending_mills"], entry["descending_mills"], entry["control_sum_mills"], entry["piece_count"],
         entry["zero_piece_count"], len(entry["reference"]), len(signed), len(signature),

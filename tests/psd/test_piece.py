@@ -17,10 +17,11 @@ from pes_sim.indicium import layout
 from pes_sim.psd import piece
 from pes_sim.psd.keys import Curve
 from pes_sim.psd.piece import Piece, PieceKind
-from pes_sim.psd.registers import Registers
+from pes_sim.psd.registers import ASCENDING_LIMIT, DESCENDING_LIMIT, PIECE_LIMIT, Registers
 
 NOON = parse_iso("2026-11-21T12:00:00Z")
 u63 = st.integers(0, 2**63 - 1)
+MOST = (ASCENDING_LIMIT, DESCENDING_LIMIT, ASCENDING_LIMIT, PIECE_LIMIT, PIECE_LIMIT)
 
 
 @pytest.mark.parametrize("day", ["2026-11-21", "2026-11-22", "2026-12-21"])
@@ -64,7 +65,7 @@ pieces = st.builds(
     kind=st.sampled_from(PieceKind),
     request_id=st.binary(min_size=16, max_size=16),
     time=u63,
-    registers=st.builds(Registers, u63, u63, u63, u63, u63),
+    registers=st.builds(Registers, *(st.integers(0, most) for most in MOST)),
     reference=st.binary(max_size=32),
     signed=st.binary(max_size=128),
     original=u63,

@@ -40,7 +40,7 @@ def test_the_readme_has_no_other_python() -> None:
 def test_the_readmes_commands_run_one_after_the_other(tmp_path: Path) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     commands = blocks("README.md", "sh")[1].strip().splitlines()
-    assert len(commands) == 7
+    assert len(commands) == 8
     output = [run("sh", "-ec", command, cwd=tmp_path) for command in commands]
     assert "pieces printed into indicia.pdf" in output[1]
     assert re.search(r"(\d+) of \1 valid", output[2])

@@ -109,11 +109,6 @@ class KeyStore(Protocol):
     does not do its work `KeyStoreFailed`. After an error the slots are as before, except that `load` leaves them empty.
     """
 
-    @property
-    def deterministic(self) -> bool:
-        """True when the same message always gets the same signature (RFC 6979)."""
-        ...
-
     def generate(self, slot: Slot, curve: Curve = Curve.P256) -> bytes:
         """Puts a new key pair into the slot; gives its public key as an uncompressed point (SEC 1)."""
         ...

@@ -67,8 +67,6 @@ class Pkcs11KeyStore:
     `device`: tells this device's objects from others' in the same token.
     """
 
-    deterministic: Final = False
-
     def __init__(self, module: str, token_label: str, pin: str, device: str) -> None:
         self._device = device
         self._token = (module, token_label)

@@ -63,8 +63,6 @@ class SoftwareKeyStoreNotForProduction:
     repeated by a new run and not by a later process of the same run.
     """
 
-    deterministic: Final = True
-
     def __init__(self, master: bytes, entropy: Entropy, vault: Vault) -> None:
         if len(master) != MASTER_KEY_LENGTH:
             raise IntegrityError(f"the master key has {len(master)} bytes, not {MASTER_KEY_LENGTH}")

@@ -600,7 +600,6 @@ def test_whatever_happens_the_books_balance_and_nothing_is_paid_twice(script: li
 class Undetermined(SoftwareKeyStoreNotForProduction):
     """As a token that draws its own random number for each signature."""
 
-    deterministic = False  # type: ignore[misc]
     broken = False
 
     def sign(self, slot: Slot, message: bytes) -> bytes:

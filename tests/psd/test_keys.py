@@ -129,14 +129,6 @@ def test_another_library_verifies_what_was_signed(bench: Bench, slot: Slot, curv
         verify(curve, point, store.sign(slot, message), message)
 
 
-@pytest.mark.parametrize("curve", Curve)
-def test_a_store_says_whether_it_signs_alike(bench: Bench, curve: Curve) -> None:
-    store = bench.open()
-    store.generate(Slot.INDICIUM, curve)
-    alike = store.sign(Slot.INDICIUM, b"message") == store.sign(Slot.INDICIUM, b"message")
-    assert alike is store.deterministic
-
-
 def test_each_generated_key_is_another(bench: Bench) -> None:
     store = bench.open()
     points = [store.generate(Slot.INDICIUM), store.generate(Slot.INDICIUM), store.generate(Slot.MESSAGE)]

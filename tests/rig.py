@@ -16,6 +16,7 @@ from pes_sim.psd import messages
 from pes_sim.psd.access import user_challenge
 from pes_sim.psd.device import Psd
 from pes_sim.psd.fields import Values
+from pes_sim.psd.keys import KeyStore
 from pes_sim.psd.nvram import BANK
 from pes_sim.psd.roles import Role
 from pes_sim.psd.rtc import Rtc
@@ -86,14 +87,17 @@ class Rig:
     def power_on(self, *, log_in: bool = True) -> Psd:
         """Off, and on again; the meter authenticates itself where the device knows it."""
         entropy = SeededEntropy(self.seed)
-        keys = SoftwareKeyStoreNotForProduction(MASTER, entropy.child("keys"), self.vault)
         self.psd = Psd(
-            self.storage, keys, entropy=entropy, layout=layout.builtin("imi_std"), bank=self.bank, rtc=self.rtc,
-            **self.options,
+            self.storage, self.key_store(entropy), entropy=entropy, layout=layout.builtin("imi_std"), bank=self.bank,
+            rtc=self.rtc, **self.options,
         )  # fmt: skip
         if log_in and self.status()["state"] in ("AUTHORIZED", "OPERATIONAL", "LOCKED", "WITHDRAWN"):
             self.log_in()
         return self.psd
+
+    def key_store(self, entropy: SeededEntropy) -> KeyStore:
+        """What holds the keys from a power-on on."""
+        return SoftwareKeyStoreNotForProduction(MASTER, entropy.child("keys"), self.vault)
 
     def new_id(self) -> bytes:
         self.drawn += 1

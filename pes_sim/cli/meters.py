@@ -71,7 +71,7 @@ def run_status(options: argparse.Namespace) -> int:
     for warning in document["warnings"]:
         print(f"  warning: {warning}")
     hours = document["hours_to_lockout"]
-    print(f"  check-in   {f'due within {hours} h' if hours >= 0 else f'overdue by {-hours} h'}")
+    print(f"  check-in   {f'within {hours} h, or it locks' if hours >= 0 else f'overdue by {-hours} h'}")
     print(f"  clock      {document['device_time']} ({document['clock']}), its date is {document['today']}")
     print(f"  used       {dollars(document['ascending_mills'])}")
     print(f"  available  {dollars(document['descending_mills'])}")
@@ -127,7 +127,7 @@ def _what_clears(reason: str, directory: Path) -> str:
     if reason not in list(Lock):
         return ""
     said = {
-        "checkin": f" A check-in clears it: pes-sim meter checkin {directory}",
+        "checkin_complete": f" A check-in clears it: pes-sim meter checkin {directory}",
         "set_time": " The provider clears it, who sets the time",
         "unlock": " The provider clears it, by its order to unlock",
     }

@@ -21,7 +21,8 @@ _OUT_OF_SERVICE: Final[Mapping[str, str]] = {
     State.UNINITIALIZED: "The PSD is blank: it is made into a meter by initialize and authorize",
     State.INITIALIZED: "The PSD has no licence yet: authorize comes next",
     State.WITHDRAWN: "It was withdrawn from service and its postage paid back; registers and log can still be read",
-    State.ZEROIZED: "Its keys are destroyed for good; the registers can still be read. Another meter has to be made",
+    State.ZEROIZED: "Its keys are destroyed for good, and another meter has to be made; unless psd/kek.key was only "
+    "lost: put it back then. The registers can still be read",
 }
 """What to do about a PSD that serves no more, or not yet."""
 

@@ -5,7 +5,7 @@
 * State, then role: what the state does not allow is refused first, and by the same status for everybody.
 * Time never runs back but by the provider's order: the device reckons with its own clock (`rtc`), and after a restart
   goes on from the latest instant that a record wrote down.
-* A broken invariant or record stops the device: state ERROR, in which only reading is served.
+* A broken invariant or record stops the device: state ERROR, in which it can only be read, tested and zeroized.
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ class Psd:
             # A cut came between their end and the record of it; or a file was lost, and may be put back.
             self._books.state = replace(self._books.state, lifecycle=State.ZEROIZED, fault="the keys are gone")
         except IntegrityError as problem:
-            self._books.stop(problem.message)
+            self._books.halt(problem.message)  # not for good: the right file may be put back
         except SelfTestFailed as problem:
             self._halt(problem)
 
@@ -222,7 +222,7 @@ class Psd:
 
     def _halt_unless_degraded(self, problem: SelfTestFailed) -> None:
         """140-3: an algorithm that fails its test is out of service, and the rest goes on (degraded operation)."""
-        if self._books.state.profile is Profile.FIPS_140_2:
+        if self._books.state.profile is Profile.FIPS_140_2 or self._tests.stopped:
             self._halt(problem)
 
     def _halt(self, problem: SelfTestFailed) -> None:
@@ -264,7 +264,7 @@ class Psd:
             if s.lifecycle is State.ERROR and self._failure is not None:
                 raise self._failure
             if s.lifecycle is State.ERROR:
-                hint = "It serves status and registers only"
+                hint = "It can still be read, tested and zeroized"
                 raise IntegrityError(f"the device is in state ERROR: {s.fault}", hint=hint)
             if s.lifecycle is State.LOCKED:
                 raise locks.refusal(s, self._books.time)
@@ -346,7 +346,7 @@ class Psd:
         except PesError:
             books.time = before
             if service.name in _TOUCHES_KEYS:
-                self._keys.load(books.state.keys)  # as they were
+                self._restore_keys()
             raise
         if outcome.time is not None:
             self._clock.was_set()
@@ -358,6 +358,13 @@ class Psd:
         if service.name == "load_key":
             self._access.role = Role.NONE  # it may have been the secret that opened the session
         return {**outcome.reply}
+
+    def _restore_keys(self) -> None:
+        """The keys as they were. A store that does not give them now may do so after the next power-on."""
+        try:
+            self._keys.load(self._books.state.keys)
+        except PesError as problem:
+            self._books.halt(problem.message)
 
     def _open_order(self, name: str, message: bytes) -> Values:
         books = self._books
@@ -401,13 +408,20 @@ class Psd:
 
 
 def _needs(service: Service, curve: Curve) -> tuple[Algorithm, ...]:
-    """The table says P-256 for the signature of indicia; a device on another curve needs that one's."""
-    if curve is Curve.P256 or service.name not in {*SPENDING, "read_log"}:
+    """The table says P-256 for the keys of indicia; a device on another curve needs that one's."""
+    if curve is Curve.P256:
+        return service.needs
+    if service.name in _MAKES_INDICIUM_KEYS:
+        return (*service.needs, *_P224.values())
+    if service.name not in SPENDING:
         return service.needs
     return tuple(_P224.get(algorithm, algorithm) for algorithm in service.needs)
 
 
-_P224: Final = {Algorithm.ECDSA_P256_SIGN: Algorithm.ECDSA_P224_SIGN}
+_P224: Final = {
+    Algorithm.ECDSA_P256_SIGN: Algorithm.ECDSA_P224_SIGN, Algorithm.ECDSA_P256_VERIFY: Algorithm.ECDSA_P224_VERIFY,
+}  # fmt: skip
+_MAKES_INDICIUM_KEYS: Final = frozenset({"initialize", "renew_key"})
 
 
 def _digest(request: Values) -> bytes:

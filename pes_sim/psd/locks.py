@@ -42,7 +42,7 @@ LOCKS: Final[Mapping[Lock, Row]] = {
         Status.LOCKED_DATE_FAULT, "set_time", "the real-time clock lost its time (battery)",
         "The provider sets the time", False),
     Lock.CHECKIN_OVERDUE: Row(
-        Status.LOCKED_CHECKIN_OVERDUE, "checkin", "no check-in in time",
+        Status.LOCKED_CHECKIN_OVERDUE, "checkin_complete", "no check-in in time",
         "A check-in with the provider clears it", False),
     Lock.INSPECTION_DUE: Row(
         Status.LOCKED_INSPECTION_DUE, "unlock", "the inspection is overdue",

@@ -89,6 +89,8 @@ class Nvram:
         self._end = 0
         self._firsts: list[tuple[int, str]] = []
         self._broken = False
+        self._dead: tuple[str, int, int] | None = None
+        """Segment, offset and length of a record that failed, and that may have reached the disk all the same."""
         self._recovered: list[Record] = []
         self._open()
 
@@ -104,6 +106,7 @@ class Nvram:
             raise StorageFailed("a segment that could not be begun could not be removed either", hint="Open it again")
         data = self._frame(kind, body, self.sequence + 1, numbers)
         if not self._firsts or self._end + len(data) > self._bank:
+            self._erase_dead()
             begin = body if kind is Kind.STATE else whole_state()
             self._begin_segment(self._frame(Kind.STATE, begin, self.sequence + 1))
             if kind is Kind.STATE:
@@ -112,10 +115,21 @@ class Nvram:
             if self._end + len(data) > self._bank:
                 raise StorageFull(f"a record of {len(data)} bytes does not fit a bank of {self._bank}")
         segment, offset = self._firsts[-1][1], self._end
+        self._dead = (segment, offset, len(data))
         self._put(segment, offset, data)
+        self._dead = None
         self._end += len(data)
         first, self.sequence = self.sequence + 1, self.sequence + numbers
         return Record(first, kind, b"", segment, offset, len(data), numbers)
+
+    def _erase_dead(self) -> None:
+        """A record that failed is written over by the next one. Before that goes elsewhere, with the same number, what
+        may have reached the disk must go: it would stand there for a piece that nobody paid.
+        """
+        if self._dead is not None:
+            segment, offset, length = self._dead
+            self._put(segment, offset, bytes(length))
+            self._dead = None
 
     def _begin_segment(self, first: bytes) -> None:
         if len(first) > self._bank:
@@ -164,7 +178,7 @@ class Nvram:
         for index, (_, name) in enumerate(self._firsts):
             following = self._firsts[index + 1][0] if index + 1 < len(self._firsts) else self.sequence + 1
             if following > sequence:
-                yield from (r for r in self._scan(name) if sequence <= r.last <= self.sequence)
+                yield from (r for r in self._scan(name) if sequence <= r.last < following)
 
     def take_recovered(self) -> list[Record]:
         """The records of the newest two segments, oldest first. Given once: they need not stay in memory."""

@@ -44,14 +44,15 @@ class DeviceClock:
         """By how much it was kept from running back."""
 
     def time(self, state: PsdState, last: int, now: int) -> int:
-        """What it shows at the host's `now`, never before `last`. Raises `FieldError` outside 1970 to 9999."""
+        """What it shows at the host's `now`, never before `last`. At the end of the year 9999 it stands.
+
+        Raises `FieldError` for a `now` outside 1970 to 9999.
+        """
         shows = self._shows(state, now)
         if shows < last:
             self._behind += last - shows
             return last
-        if shows > LAST:
-            raise FieldError(f"the device's time {shows} is beyond the year 9999", field="now")
-        return shows
+        return min(shows, LAST)
 
     def lost_its_time(self, state: PsdState, now: int) -> bool:
         """Once after a battery failure, in a device that needs the time. Raises as `time` does, and is asked again."""

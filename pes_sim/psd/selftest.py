@@ -201,6 +201,11 @@ class SelfTests:
         """The tests whose latest run failed, in the table's order."""
         return tuple(name for name in _ROWS if self._problems.get(name))
 
+    @property
+    def stopped(self) -> bool:
+        """Whether a test has failed that puts the whole device out of service."""
+        return any(map(self._stops, TESTS))
+
     def power_on(self) -> None:
         """Runs what the profile wants at power-on. Raises `SelfTestFailed` at the first failure; nothing is in service
         then, in either profile.
@@ -261,7 +266,7 @@ class SelfTests:
             self._problems[row.name] = "" if good else _OTHER_BYTES
         except Exception as problem:  # an algorithm that does not even run has failed its test
             self._problems[row.name] = f"{type(problem).__name__}: {problem}"
-        in_service = () if any(map(self._stops, TESTS)) else Algorithm
+        in_service = () if self.stopped else Algorithm
         self._ready = frozenset(a for a in in_service if all(self._problems.get(r.name) == "" for r in _OF[a]))
 
     def _stops(self, row: Row) -> bool:

@@ -157,7 +157,7 @@ SERVICES: Final = (
          "Sets the clock; never back past the last piece. Clears a date fault", Status.BAD_TIME),
     _psd(0x14, "lock", _PROVIDER, _WORKING, "message", "state lock_reasons",
          "Locks the device for reasons that the provider has"),
-    _psd(0x15, "unlock", _PROVIDER, _WORKING, "message", "state lock_reasons",
+    _psd(0x15, "unlock", _PROVIDER, _KEYED, "message", "state lock_reasons",
          "Clears such reasons, and lets wrong proofs of identity be forgotten"),
     _psd(0x16, "renew_key", _PROVIDER, _WORKING, "message", "public_key",
          "A new key pair for indicia, which waits for its certificate", needs=_MAKE_KEYS),
@@ -188,7 +188,7 @@ SERVICES: Final = (
          "An amount correction: an indicium for the postage that was missing", *_SPENDING, needs=_SIGN),
     _psd(0x24, "reprint", _USER, _OPERATIONAL, "original", _DISPENSED,
          "The same indicium once more for a spoiled print: logged and counted, no piece, no debit",
-         Status.ID_BEYOND_REACH, Status.BAD_DATE, Status.LOG_FULL, needs=_SIGN),
+         Status.ID_BEYOND_REACH, Status.BAD_DATE, Status.LOG_FULL),
     _psd(0x30, "refill_begin", _USER, _OPERATIONAL, "amount_mills", "message",
          "A signed request for postage, with the register readings (39 CFR 501.15(e))",
          Status.BAD_POSTAGE, Status.REGISTER_LIMIT, Status.REFILL_PENDING, needs=_ASK),
@@ -213,7 +213,7 @@ SERVICES: Final = (
     # The log
     _psd(0x40, "read_log", frozenset(Role) - {Role.NONE}, _KEYED, "first_record", "entries next_record",
          "The pieces dispensed, from a record on; each with the hash chain after it",
-         Status.STORAGE_FAILED, changes=False, needs=_SIGN),
+         Status.STORAGE_FAILED, changes=False),
     _psd(0x41, "audit", _AUDITORS, _KEYED, "nonce", "statement",
          "A signed report of registers, state and the log's hash chain, over the auditor's own nonce", needs=_SIGN),
 )

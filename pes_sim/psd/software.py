@@ -2,7 +2,8 @@
 
 * A package is announced by the provider's signed order with version, size and digest; the version must rise.
 * Its bytes come in order, each part made durable before the answer; after a cut loading goes on where it stopped.
-* It is in use once its digest was found to be the announced one. Until then the old image stays.
+* It is in use once its digest was found to be the announced one. Until then the old image stays; one with another
+  digest is announced again, and its bytes sent again.
 
 The image is a stand-in. A simulator's code is the Python that runs it; nothing here measures or replaces that, and
 docs/fidelity.md says so. What is real is the order, the test, the way it fails, and what the device does then.
@@ -53,7 +54,9 @@ def begin(state: PsdState, message: Values, tools: Tools) -> Outcome:
         raise BadMessage("the announced package has no bytes, or no SHA-256 digest")
     loading = state.loading
     announced = (loading.software_id, loading.size, loading.digest)
-    if announced != (version, size, digest) or not _there(tools.storage, loading):
+    there = _there(tools.storage, loading)
+    spoiled = not there or (loading.offset == loading.size and not _whole(tools.storage, loading))
+    if announced != (version, size, digest) or spoiled:
         area = _AREAS[state.software.area == _AREAS[0]]
         tools.storage.remove(area)
         tools.storage.create(area, size)
@@ -79,18 +82,24 @@ def data(state: PsdState, request: Values, tools: Tools) -> Outcome:
 
 
 def complete(state: PsdState, request: Values, tools: Tools) -> Outcome:
-    """Puts the package into use. One with another digest is dropped, and loading begins anew."""
+    """Puts the package into use."""
     loading = state.loading
     if not _there(tools.storage, loading) or loading.offset < loading.size:
         raise NothingPending(
             f"the package is not there: {loading.offset} of {loading.size} bytes", hint=f"Go on at {loading.offset}"
         )
-    if hashlib.sha256(_read(tools.storage, loading)).digest() != loading.digest:
+    if not _whole(tools.storage, loading):
         raise BadMessage(
-            "the package is not what was announced: its digest differs", hint="Announce it again with another version"
+            "the package is not what was announced: its digest differs",
+            hint="Announce it again; its bytes are then wanted from the first on",
         )
     after = replace(state, software=loading, loading=Software())
     return Outcome(after, {"software_id": loading.software_id})
+
+
+def _whole(storage: Storage, loading: Software) -> bool:
+    """Whether the bytes that are there are those that were announced."""
+    return _there(storage, loading) and hashlib.sha256(_read(storage, loading)).digest() == loading.digest
 
 
 def _there(storage: Storage, loading: Software) -> bool:

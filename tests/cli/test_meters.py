@@ -164,7 +164,7 @@ def test_the_status_for_people(cli: Cli, meter: Path) -> None:
     lines = result.out.splitlines()
     assert lines[0] == f"Meter {SERIAL}: OPERATIONAL"
     assert [line.split() for line in lines[1:8]] == [
-        ["check-in", "due", "within", "72.0", "h"],
+        ["check-in", "within", "72.0", "h,", "or", "it", "locks"],
         ["clock", "2026-01-05T15:00:00Z", "(virtual),", "its", "date", "is", "2026-01-05"],
         ["used", "$0.74"],
         ["available", "$99.26"],
@@ -182,7 +182,7 @@ def test_the_status_of_a_locked_meter_says_what_clears_it(cli: Cli, meter: Path)
     )
     document = status(cli, meter)
     assert (document["state"], document["hours_to_lockout"]) == ("LOCKED", -1.0)
-    assert (document["lock_reasons"], document["cleared_by"]) == (["check-in overdue"], ["checkin"])
+    assert (document["lock_reasons"], document["cleared_by"]) == (["check-in overdue"], ["checkin_complete"])
     out = cli("meter", "status", meter).out
     assert f"because: check-in overdue. A check-in clears it: pes-sim meter checkin {meter}" in out
     assert "overdue by 1.0 h" in out
@@ -201,7 +201,7 @@ def test_the_status_names_every_lock_with_what_clears_it_and_what_is_under_way(c
     document = status(cli, meter)
     assert (document["state"], document["sub_state"]) == ("LOCKED", "REFILL_PENDING")
     assert document["lock_reasons"] == ["register fault", "provider lock", "check-in overdue"]
-    assert document["cleared_by"] == ["unlock", "checkin"]
+    assert document["cleared_by"] == ["unlock", "checkin_complete"]
     lines = cli("meter", "status", meter).out.splitlines()
     assert lines[:4] == [
         f"Meter {SERIAL}: LOCKED, REFILL_PENDING",

@@ -136,8 +136,12 @@ def test_a_check_in_restarts_the_hours(meter: Meter, bench: Bench) -> None:
     assert meter.status().lock_reasons == ["check-in overdue"]
     with pytest.raises(LockedCheckinOverdue) as refusal:
         meter.print_piece(department="100")
-    assert refusal.value.detail == {"seconds_overdue": 0, "reasons": ["check-in overdue"], "cleared_by": "checkin"}
-    assert meter.status().cleared_by == ["checkin"]
+    assert refusal.value.detail == {
+        "seconds_overdue": 0,
+        "reasons": ["check-in overdue"],
+        "cleared_by": "checkin_complete",
+    }
+    assert meter.status().cleared_by == ["checkin_complete"]
     status = meter.check_in()
     assert (status.state, status.hours_to_lockout, status.lock_reasons) == ("OPERATIONAL", 72.0, [])
 

@@ -46,7 +46,7 @@ def test_a_lock_says_its_code_how_long_and_what_clears_it() -> None:
         rig.dispense()
     assert caught.value.status is Status.LOCKED_CHECKIN_OVERDUE
     assert caught.value.detail == {
-        "seconds_overdue": 3900, "reasons": ["check-in overdue"], "cleared_by": "checkin",
+        "seconds_overdue": 3900, "reasons": ["check-in overdue"], "cleared_by": "checkin_complete",
     }  # fmt: skip
     status = rig.status()
     assert (status["state"], status["lock_reasons"], status["seconds_to_lockout"]) == (

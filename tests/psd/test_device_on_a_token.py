@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import pytest
 
@@ -19,9 +20,11 @@ class OnToken(Rig):
     """A rig whose key stores are sessions of one token."""
 
     name = ""
+    opened: ClassVar[list[Pkcs11KeyStore]] = []
 
     def key_store(self, entropy: SeededEntropy) -> KeyStore:
-        return Pkcs11KeyStore(softhsm.module(), softhsm.TOKEN, softhsm.PIN, self.name)
+        self.opened.append(Pkcs11KeyStore(softhsm.module(), softhsm.TOKEN, softhsm.PIN, self.name))
+        return self.opened[-1]
 
 
 @pytest.fixture
@@ -36,6 +39,8 @@ def rig(request: pytest.FixtureRequest) -> Iterator[OnToken]:
     made.refill(100_000)
     yield made
     made.psd._keys.zeroize()
+    while made.opened:
+        made.opened.pop().close()
 
 
 def test_it_dispenses_and_a_retry_gets_the_same_bytes_also_after_a_restart(rig: OnToken) -> None:

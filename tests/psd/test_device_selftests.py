@@ -197,8 +197,9 @@ def test_140_3_every_answer_says_whether_the_service_is_an_approved_one() -> Non
         "read_log": lambda: {"first_record": 1},
     }  # fmt: skip
     said = {name: rig.ask(name, **request())["service_indicator"] for name, request in asked.items()}
-    assert {name for name, indicator in said.items() if indicator == 2} == ALWAYS - {"zeroize"}
-    assert {name for name, indicator in said.items() if indicator == 1} == set(asked) - ALWAYS
+    plain_reading = ALWAYS - {"zeroize"} | {"read_log"}
+    assert {name for name, indicator in said.items() if indicator == 2} == plain_reading
+    assert {name for name, indicator in said.items() if indicator == 1} == set(asked) - plain_reading
 
 
 def test_140_2_knows_no_service_indicator() -> None:
@@ -220,3 +221,21 @@ def test_registers_that_differ_from_their_record_are_found() -> None:
     books = rig.psd._books
     books.registers = books.registers.debit(1)
     assert rig.ask("self_test")["self_tests_failed"] == ["register-integrity"]
+
+
+@pytest.mark.parametrize("failing", STANDS)
+def test_140_3_on_demand_too_what_integrity_stands_on_stops_the_device(failing: TestName) -> None:
+    rig = operational(profile="FIPS 140-3")
+    rig.psd.fail_self_test(failing)
+    assert rig.ask("self_test")["self_tests_failed"] == [failing.value]
+    assert rig.status()["state"] == "ERROR"
+    assert refused(rig, "dispense", **piece()) is Status.SELF_TEST_FAILED
+
+
+def test_140_3_without_signing_the_log_can_be_read_and_a_piece_printed_again() -> None:
+    rig = operational(profile="FIPS 140-3")
+    record = rig.dispense()["record"]
+    rig.options["failing"] = frozenset({TestName.ECDSA_P256_SIGN})
+    rig.power_on()
+    assert len(rig.ask("read_log", first_record=1)["entries"]) == 1
+    assert rig.ask("reprint", original=record)["piece_count"] == 1

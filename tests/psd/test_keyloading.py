@@ -6,11 +6,12 @@ import hmac
 
 import pytest
 
-from pes_sim.errors import BadCertificate, BadMessage, NothingPending, StorageFull
+from pes_sim.errors import BadCertificate, BadMessage, NotAuthenticated, NothingPending, StorageFailed, StorageFull
 from pes_sim.indicium import layout
 from pes_sim.indicium.signature import verify_p256
 from pes_sim.psd.keys import Slot, wrap_secret
 from pes_sim.psd.storage import MemoryStorage
+from pes_sim.psd.vault import MemoryVault
 from tests.rig import CERTIFICATE_SERIAL, NOON, SERIAL, TRANSPORT, Rig, operational, pki
 
 YEARS = 365 * 24 * 3_600_000_000
@@ -127,3 +128,45 @@ def test_a_device_without_a_transport_key_takes_no_secret() -> None:
     with pytest.raises(NothingPending, match="without a transport key"):
         rig.ask("load_key", message=rig.order("key_load", slot="mac", wrapped_secret=wrapped))
     assert rig.status()["state"] == "OPERATIONAL"
+
+
+def test_a_new_secret_of_the_meters_ends_the_session_that_the_old_one_opened() -> None:
+    rig = operational()
+    for slot, role in (("mac", "unauthenticated"), ("user", "unauthenticated")):
+        rig.log_in()
+        wrapped = wrap_secret(Slot(slot), TRANSPORT, b"a secret of thirty-two bytes, ok")
+        rig.ask("load_key", message=rig.order("key_load", slot=slot, wrapped_secret=wrapped))
+        assert rig.status()["role"] == role
+        if slot == "user":
+            with pytest.raises(NotAuthenticated):
+                rig.dispense()
+
+
+def test_a_key_store_that_is_away_at_a_new_key_stops_the_device_until_the_next_power_on_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = operational()
+    order = rig.order("key_renewal")
+
+    def away(*_: object) -> bytes:
+        raise StorageFailed("EIO")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MemoryVault, "read", away)
+        with pytest.raises(StorageFailed):
+            rig.ask("renew_key", message=order)
+    assert rig.status()["state"] == "ERROR"
+    rig.power_on()
+    assert signs_with(rig, rig.made["public_key"]) == CERTIFICATE_SERIAL
+
+
+def test_another_devices_vault_stops_the_device_until_the_right_one_is_back() -> None:
+    rig = operational()
+    kept = rig.vault.read()
+    for wrong in (bytes(31) + b"x", b"short"):
+        rig.vault.write(wrong)
+        rig.power_on()
+        assert rig.status()["state"] == "ERROR"
+        rig.vault.write(kept)
+        rig.power_on()
+        assert signs_with(rig, rig.made["public_key"]) == CERTIFICATE_SERIAL

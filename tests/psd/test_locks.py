@@ -93,7 +93,7 @@ CASES = (
          "the real-time clock lost its time (battery)", "The provider sets the time", "set_time", set_time),
     Case(Lock.CHECKIN_OVERDUE, Status.LOCKED_CHECKIN_OVERDUE, wait(90 * DAY),
          "no check-in for 2160 hours, overdue by 0 h 0 min", "A check-in with the provider clears it",
-         "checkin", lambda rig: rig.check_in()),
+         "checkin_complete", lambda rig: rig.check_in()),
     Case(Lock.INSPECTION_DUE, Status.LOCKED_INSPECTION_DUE, lambda rig: order_lock(rig, Lock.INSPECTION_DUE),
          "the inspection is overdue", "The provider unlocks it after the inspection",
          "unlock", lambda rig: unlock(rig, Lock.INSPECTION_DUE)),

@@ -418,3 +418,70 @@ def test_noise_behind_the_last_record_changes_nothing(seed: int, count: int) -> 
         return
     nvram = opened(storage)
     assert [r.body for r in nvram.take_recovered()] == [f"body {n}".encode() for n in range(count)]
+
+
+# A record that failed, and that reached the disk all the same
+
+
+class Failing(MemoryStorage):
+    """Its sync fails so many times, with everything written."""
+
+    failures = 0
+
+    def sync(self, name: str) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise StorageFailed("EIO")
+
+
+def one_that_failed_before_the_segments_end() -> tuple[Failing, Nvram, int]:
+    """A log in which record n has failed, and the next does not fit the segment any more; and n."""
+    storage = Failing()
+    nvram = opened(storage)
+    append(nvram, 0, Kind.STATE)
+    while nvram._end + 2 * ALIGN <= BANK:
+        append(nvram, nvram.sequence)
+    storage.failures = 1
+    with pytest.raises(StorageFailed):
+        append(nvram, 777)
+    return storage, nvram, nvram.sequence + 1
+
+
+def test_its_number_is_given_again_in_the_next_segment_and_it_is_not_there_any_more() -> None:
+    storage, nvram, number = one_that_failed_before_the_segments_end()
+    record = nvram.append(Kind.PIECE, b"long " * 30, lambda: b"whole state")
+    assert len(segments(storage)) == 2
+    append(nvram, 5)
+    for log in (nvram, opened(storage)):
+        numbers = [found.sequence for found in log.read_from(1)]
+        assert numbers == list(range(1, log.sequence + 1))
+        assert not any(found.body == b"body 777" for found in log.read_from(1))
+    assert record.sequence == number + 1  # the state that begins the segment has the number
+
+
+def test_it_counts_when_the_power_goes_before_anything_else_is_written() -> None:
+    storage, _, number = one_that_failed_before_the_segments_end()
+    assert opened(storage).sequence == number
+    assert bodies(storage)[-1] == "body 777"
+
+
+def test_while_it_cannot_be_erased_no_segment_is_begun() -> None:
+    storage, nvram, number = one_that_failed_before_the_segments_end()
+    storage.failures = 1
+    with pytest.raises(StorageFailed):
+        nvram.append(Kind.PIECE, b"long " * 30, lambda: b"whole state")
+    assert len(segments(storage)) == 1
+    nvram.append(Kind.PIECE, b"long " * 30, lambda: b"whole state")
+    assert [found.sequence for found in opened(storage).read_from(1)] == list(range(1, number + 2))
+
+
+def test_a_shorter_record_in_its_place_leaves_nothing_of_it() -> None:
+    storage = Failing()
+    nvram = opened(storage)
+    append(nvram, 0, Kind.STATE)
+    storage.failures = 1
+    with pytest.raises(StorageFailed):
+        nvram.append(Kind.PIECE, b"long " * 60, lambda: b"")
+    append(nvram, 1)
+    append(nvram, 2)
+    assert bodies(storage) == ["body 0", "body 1", "body 2"]

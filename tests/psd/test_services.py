@@ -51,7 +51,7 @@ DECIDED = {
     "reauthorize": ("AOL", _PROVIDER),
     "set_time": ("AOLW", _PROVIDER),
     "lock": ("AOL", _PROVIDER),
-    "unlock": ("AOL", _PROVIDER),
+    "unlock": ("AOLW", _PROVIDER),
     "renew_key": ("AOL", _PROVIDER),
     "load_certificate": ("AOL", _PROVIDER),
     "load_key": ("AOL", _PROVIDER),

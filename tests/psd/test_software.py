@@ -113,18 +113,35 @@ def test_nothing_can_be_sent_or_completed_that_was_not_announced() -> None:
         rig.ask("software_complete")
 
 
-def test_a_package_with_another_digest_is_not_put_into_use() -> None:
+def test_a_package_with_another_digest_is_not_put_into_use_and_can_be_sent_again() -> None:
     rig = operational()
-    announce(rig, digest=hashlib.sha256(b"another").digest())
-    send(rig)
+    announce(rig)
+    send(rig, PACKAGE[:-1] + b"x")
     with pytest.raises(BadMessage, match="digest differs"):
         rig.ask("software_complete")
     assert version(rig) == RELEASED.software_id
     rig.power_on()
     assert rig.status()["state"] == "OPERATIONAL"
-    announce(rig, version=VERSION + 1)
+    assert announce(rig) == 0
     send(rig)
-    assert rig.ask("software_complete")["software_id"] == VERSION + 1
+    assert rig.ask("software_complete")["software_id"] == VERSION
+
+
+def test_each_part_is_on_the_disk_before_it_is_answered() -> None:
+    class Watched(MemoryStorage):
+        def write(self, name: str, offset: int, data: bytes) -> None:
+            calls.append(f"write {name}")
+            super().write(name, offset, data)
+
+        def sync(self, name: str) -> None:
+            calls.append(f"sync {name}")
+
+    calls: list[str] = []
+    rig = operational(storage=Watched())
+    announce(rig)
+    calls.clear()
+    rig.ask("software_data", offset=0, data=PACKAGE[:PART])
+    assert calls[:2] == ["write software-0.seg", "sync software-0.seg"]
 
 
 def test_a_second_package_takes_the_other_area_and_the_third_the_first_again() -> None:

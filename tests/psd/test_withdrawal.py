@@ -275,7 +275,7 @@ def test_a_withdrawn_device_serves_nothing_that_a_meter_in_service_does(service:
 def test_a_withdrawn_device_is_still_read_audited_and_zeroized() -> None:
     assert {service.name for service in SERVICES} - {service.name for service in ENDED} == {
         "get_info", "get_status", "get_registers", "get_certificates", "self_test", "challenge", "authenticate",
-        "read_log", "set_time", "audit", "zeroize", "get_statement",
+        "read_log", "set_time", "unlock", "audit", "zeroize", "get_statement",
     }  # fmt: skip
     rig = withdrawn()
     rig.power_on()

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from pes_sim.clock import SECOND
+from pes_sim.clock import DAY, HOUR, SECOND
 from pes_sim.errors import Locked, LockedCheckinOverdue, Status
 from pes_sim.psd import lifecycle
 from pes_sim.psd.lifecycle import Event, Lock, State
@@ -118,9 +118,10 @@ def refusal(state: PsdState, time: int) -> Locked:
     said = [LOCKS[Lock(lock)].meaning for lock in state.locks]
     if Lock.CHECKIN_OVERDUE in state.locks:
         hours, minutes = divmod(overdue // (60 * SECOND), 60)
-        allowed = policy(state).block // (3600 * SECOND)
+        block = policy(state).block
+        allowed = f"{block // HOUR} hours" if block <= 72 * HOUR else f"{block // DAY} days"
         where = state.locks.index(Lock.CHECKIN_OVERDUE)
-        said[where] = f"no check-in for {allowed} hours, overdue by {hours} h {minutes} min"
+        said[where] = f"no check-in for {allowed}, overdue by {hours} h {minutes} min"
     hints = dict.fromkeys(LOCKS[Lock(lock)].hint for lock in state.locks)
     kind = LockedCheckinOverdue if first.status is Status.LOCKED_CHECKIN_OVERDUE else Locked
     error = kind(

@@ -92,7 +92,7 @@ CASES = (
     Case(Lock.DATE_FAULT, Status.LOCKED_DATE_FAULT, fail_battery,
          "the real-time clock lost its time (battery)", "The provider sets the time", "set_time", set_time),
     Case(Lock.CHECKIN_OVERDUE, Status.LOCKED_CHECKIN_OVERDUE, wait(90 * DAY),
-         "no check-in for 2160 hours, overdue by 0 h 0 min", "A check-in with the provider clears it",
+         "no check-in for 90 days, overdue by 0 h 0 min", "A check-in with the provider clears it",
          "checkin_complete", lambda rig: rig.check_in()),
     Case(Lock.INSPECTION_DUE, Status.LOCKED_INSPECTION_DUE, lambda rig: order_lock(rig, Lock.INSPECTION_DUE),
          "the inspection is overdue", "The provider unlocks it after the inspection",

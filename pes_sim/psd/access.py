@@ -22,12 +22,13 @@ from pes_sim.psd import messages
 from pes_sim.psd.fields import Values
 from pes_sim.psd.keys import KeyStore, Slot
 from pes_sim.psd.roles import Role
-from pes_sim.psd.state import PsdState
+from pes_sim.psd.state import Attempts, PsdState
 
 FREE_ATTEMPTS: Final = 3
 MOST_ATTEMPTS: Final = 10
 LIFETIME: Final = 1 * HOUR
 """Of a challenge (assumed)."""
+_COUNTED: Final = tuple(role for role in Role if role is not Role.NONE)
 _PURPOSE: Final = {Role.PROVIDER: Purpose.PROVIDER, Role.INSPECTOR: Purpose.INSPECTOR}
 
 
@@ -65,18 +66,19 @@ class Access:
         return nonce
 
 
-def check_wait(state: PsdState, time: int) -> None:
-    """Raises `AuthenticationWaits` while no proof is looked at."""
-    if state.failed_attempts >= MOST_ATTEMPTS:
+def check_wait(state: PsdState, role: Role, time: int) -> None:
+    """Raises `AuthenticationWaits` while no proof of that role is looked at."""
+    made = state.attempts[_COUNTED.index(role)]
+    if made.failed >= MOST_ATTEMPTS:
         raise AuthenticationWaits(
-            f"{state.failed_attempts} wrong proofs in a row: none is looked at any more",
-            hint="The provider's unlock order lets them be forgotten", attempts=state.failed_attempts,
+            f"{made.failed} wrong proofs in a row: none is looked at any more",
+            hint="The provider's unlock order lets them be forgotten", attempts=made.failed,
         )  # fmt: skip
-    if time < state.no_attempt_before:
-        seconds = -(-(state.no_attempt_before - time) // SECOND)
+    if time < made.not_before:
+        seconds = -(-(made.not_before - time) // SECOND)
         raise AuthenticationWaits(
-            f"after {state.failed_attempts} wrong proofs the next is looked at in {seconds} s",
-            hint="Wait, then ask for a new challenge", seconds=seconds, attempts=state.failed_attempts,
+            f"after {made.failed} wrong proofs the next is looked at in {seconds} s",
+            hint="Wait, then ask for a new challenge", seconds=seconds, attempts=made.failed,
         )  # fmt: skip
 
 
@@ -109,16 +111,26 @@ def _check_login(state: PsdState, role: Role, login: bytes, nonce: bytes, time: 
         raise FieldError("the login is for another device, challenge or role")
 
 
-def after_failure(state: PsdState, time: int) -> PsdState:
-    """`state` with one more wrong proof."""
-    failed = state.failed_attempts + 1
+def after_failure(state: PsdState, role: Role, time: int) -> PsdState:
+    """`state` with one more wrong proof of that role."""
+    failed = state.attempts[_COUNTED.index(role)].failed + 1
     wait = SECOND << max(0, failed - FREE_ATTEMPTS) if failed >= FREE_ATTEMPTS else 0
-    return replace(state, failed_attempts=failed, no_attempt_before=time + wait)
+    return _with(state, role, Attempts(failed, time + wait))
 
 
-def failure(state: PsdState) -> AuthenticationFailed:
+def after_success(state: PsdState, role: Role) -> PsdState:
+    """`state` with none: of that role only, or who knows one role's secret could guess another's for nothing."""
+    return _with(state, role, Attempts())
+
+
+def failure(state: PsdState, role: Role) -> AuthenticationFailed:
     """The answer to a wrong proof."""
-    left = max(0, MOST_ATTEMPTS - state.failed_attempts)
+    left = max(0, MOST_ATTEMPTS - state.attempts[_COUNTED.index(role)].failed)
     return AuthenticationFailed(
         f"the proof is wrong; {left} attempts are left", hint="Ask for a new challenge for each", attempts_left=left
     )
+
+
+def _with(state: PsdState, role: Role, made: Attempts) -> PsdState:
+    attempts = (made if one is role else before for one, before in zip(_COUNTED, state.attempts, strict=True))
+    return replace(state, attempts=tuple(attempts))

@@ -289,20 +289,20 @@ class Psd:
 
     def _authenticate(self, request: Values) -> Values:
         books, before, role = self._books, self._books.state, access.claimed(request)
-        access.check_wait(before, books.time)
+        access.check_wait(before, role, books.time)
         self._access.forget_old(books.time)
         nonce = self._access.take_nonce()
         self._access.role = Role.NONE
         # Counted as wrong before it is looked at: an attempt that cannot be written down would be free.
-        books.commit(access.after_failure(before, books.time), Answer())
+        books.commit(access.after_failure(before, role, books.time), Answer())
         try:
             proven = access.proves(before, self._keys, role, request["proof"], nonce, books.time)
         except KeyStoreFailed:
             books.commit(before, Answer())  # a token that is away has not looked at the proof
             raise
         if not proven:
-            raise access.failure(books.state)
-        books.commit(replace(books.state, failed_attempts=0, no_attempt_before=0), Answer())
+            raise access.failure(books.state, role)
+        books.commit(access.after_success(books.state, role), Answer())
         self._access.role = role
         return {"role": role.value}
 

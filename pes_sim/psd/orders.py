@@ -15,7 +15,7 @@ from pes_sim.psd.fields import Values
 from pes_sim.psd.lifecycle import Lock
 from pes_sim.psd.manufacture import check_zip
 from pes_sim.psd.outcome import Outcome, Tools
-from pes_sim.psd.state import PsdState
+from pes_sim.psd.state import Attempts, PsdState
 
 
 def reauthorize(state: PsdState, message: Values, tools: Tools) -> Outcome:
@@ -49,7 +49,7 @@ def set_time(state: PsdState, message: Values, tools: Tools) -> Outcome:
         last_receipt=_earlier(state.last_receipt, back),
         last_inspection=_earlier(state.last_inspection, back),
         checkin_begun=_earlier(state.checkin_begun, back),
-        no_attempt_before=0,
+        attempts=tuple(Attempts(made.failed) for made in state.attempts),  # their waits were on the old time
     )
     after = locks.without(after, [Lock.DATE_FAULT])
     return Outcome(after, {"device_time": time, "state": after.lifecycle.value}, time=time)
@@ -68,7 +68,7 @@ def lock(state: PsdState, message: Values, tools: Tools) -> Outcome:
 def unlock(state: PsdState, message: Values, tools: Tools) -> Outcome:
     """Clears them. An inspection that was due counts as made; wrong proofs of identity are forgotten."""
     reasons = ordered(message["lock_reasons"])
-    after = replace(state, failed_attempts=0, no_attempt_before=0)
+    after = replace(state, attempts=PsdState().attempts)
     if Lock.INSPECTION_DUE in reasons:
         after = replace(after, last_inspection=tools.time)
     return _locks(locks.without(after, reasons))

@@ -33,6 +33,14 @@ class Exchange:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempts:
+    """Wrong proofs of one role in a row, and the instant before which no further one is looked at."""
+
+    failed: int = 0
+    not_before: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Software:
     """A software image: its version, size and digest, the storage area it lies in (none: built in), bytes there yet."""
 
@@ -87,8 +95,8 @@ class PsdState:
     acknowledged: int = 0
     final_statement: bytes = b""
     # Authentication
-    failed_attempts: int = 0
-    no_attempt_before: int = 0
+    attempts: tuple[Attempts, ...] = (Attempts(), Attempts(), Attempts())
+    """Of each role that authenticates itself, in the order of `Role`."""
 
     @property
     def sub_state(self) -> SubState:
@@ -160,6 +168,7 @@ _TYPED: Final[Mapping[str, Callable[[Any], Any]]] = {
     "profile": Profile,
     "regime": Regime,
     "reports": tuple,
+    "attempts": lambda rows: tuple(Attempts(**row) for row in rows),
     "software": lambda values: Software(**values),
     "loading": lambda values: Software(**values),
     "refill": lambda values: Exchange(**values),

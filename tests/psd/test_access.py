@@ -363,12 +363,18 @@ def test_a_proof_that_comes_too_early_is_not_counted_and_leaves_the_challenge() 
     rig.ask("authenticate", role=Role.USER.value, proof=rig.user_proof(nonce))
 
 
-def test_the_roles_share_one_count() -> None:
+def test_each_role_has_a_count_of_its_own_that_no_other_roles_proof_ends() -> None:
     rig = operational()
     for role in (Role.USER, Role.INSPECTOR, Role.PROVIDER):
         with pytest.raises(AuthenticationFailed):
             authenticate(rig, wrong, role)
+    # Who knows the inspector's secret gains nothing for guessing the meter's.
+    for _ in range(2):
+        authenticate(rig, right, Role.INSPECTOR)
+        with pytest.raises(AuthenticationFailed):
+            authenticate(rig, wrong, Role.USER)
     assert seconds_to_wait(rig) == 1
+    authenticate(rig, right, Role.INSPECTOR)
 
 
 def test_the_wait_survives_restarts_and_a_host_clock_that_is_set_back() -> None:

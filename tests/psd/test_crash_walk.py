@@ -123,7 +123,7 @@ class Books:
         books = psd._books
         s = books.state
         values = tuple(books.registers.values().values())
-        return Books(values, s.lifecycle, s.sub_state, s.locks, books.reprints, s.failed_attempts)
+        return Books(values, s.lifecycle, s.sub_state, s.locks, books.reprints, sum(made.failed for made in s.attempts))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pes_sim.psd.lifecycle import Lock, State, SubState
 from pes_sim.psd.policy import Regime
 from pes_sim.psd.profile import Profile
 from pes_sim.psd.registers import Registers
-from pes_sim.psd.state import Answer, Exchange, PsdState, Snapshot, Software
+from pes_sim.psd.state import Answer, Attempts, Exchange, PsdState, Snapshot, Software
 from tests.rig import Rig, operational
 
 numbers = st.integers(0, 2**63 - 1)
@@ -31,6 +31,8 @@ states = st.builds(
         "locks": st.lists(st.sampled_from([lock.value for lock in Lock]), unique=True).map(tuple),
         "profile": st.sampled_from(Profile),
         "regime": st.sampled_from(Regime),
+        "attempts": st.tuples(*[st.builds(Attempts, numbers, numbers)] * 3),
+        "reports": st.lists(blobs, max_size=16).map(tuple),
         "software": images,
         "loading": images,
         "refill": exchanges,
@@ -67,6 +69,8 @@ def other(value: Any) -> Any:
         return Profile.FIPS_140_3
     if isinstance(value, Regime):
         return Regime.IBI
+    if value and isinstance(value, tuple):
+        return (Attempts(3, 7), Attempts(), Attempts(1, 2))
     return {int: -300, str: "text", bytes: b"bytes", tuple: ("provider lock", "date fault")}[type(value)]
 
 

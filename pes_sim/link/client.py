@@ -102,13 +102,15 @@ class Client:
         received, repeated = 0, False
         while received < BYTES_PER_ATTEMPT and (came := self._transport.read()):
             received += len(came)
-            replies = [item for item in self._framer.feed(came) if isinstance(item, Frame)]
-            for reply in replies:
-                if (reply.kind, reply.service, reply.request_id) == expected:
-                    return reply
+            broken = False
+            for item in self._framer.feed(came):
+                if isinstance(item, Frame):
+                    if (item.kind, item.service, item.request_id) == expected:
+                        return item
+                    broken = broken or _reports_a_broken_frame(item)
             # The device read something broken. That may have been our request, or noise long before it; so it is sent
             # again at once, but not for every such report.
-            if not repeated and any(map(_reports_a_broken_frame, replies)):
+            if broken and not repeated:
                 self._transport.write(data)
                 repeated = True
         return None

@@ -60,6 +60,8 @@ def encode(frame: Frame) -> bytes:
 
 def cobs_encode(data: bytes) -> bytes:
     """Consistent overhead byte stuffing (Cheshire and Baker, 1999): the same bytes without a 0x00."""
+    if len(data) < _LONGEST_RUN:  # as most are
+        return b"".join([_CODES[len(run)] + run for run in data.split(b"\0")])
     parts: list[bytes] = []
     for run in data.split(b"\0"):
         while len(run) > _LONGEST_RUN - 1:
@@ -93,7 +95,7 @@ class Framer:
     """Bytes in, frames and protocol errors out, in the order in which they ended in the stream."""
 
     def __init__(self, max_frame: int = MAX_FRAME) -> None:
-        self._buffer = bytearray()
+        self._rest = b""
         self._offset = 0
         self._skipping = False
         self._max_frame = max_frame
@@ -102,23 +104,23 @@ class Framer:
     def feed(self, data: bytes) -> list[Frame | ProtocolError]:
         """What `data` completes."""
         out: list[Frame | ProtocolError] = []
-        self._buffer += data
-        while (end := self._buffer.find(0)) >= 0:
-            raw = bytes(self._buffer[:end])
-            del self._buffer[: end + 1]
-            start, self._offset = self._offset, self._offset + end + 1
+        *whole, rest = (self._rest + data).split(b"\0")
+        for raw in whole:
+            start = self._offset
+            self._offset += len(raw) + 1
             if self._skipping:
                 self._skipping = False
             elif len(raw) > self._limit:
                 out.append(self._too_long(start))
             elif raw:
                 out.append(_parse(raw, start, self._max_frame))
-        if len(self._buffer) > self._limit:
+        if len(rest) > self._limit:
             if not self._skipping:
                 out.append(self._too_long(self._offset))
                 self._skipping = True
-            self._offset += len(self._buffer)
-            self._buffer.clear()
+            self._offset += len(rest)
+            rest = b""
+        self._rest = rest
         return out
 
     def _too_long(self, start: int) -> ProtocolError:

@@ -79,7 +79,7 @@ def _is_fact(value: object) -> bool:
 
 def _load(frame: Frame) -> Any:
     try:
-        return cbor.load(frame.body)
+        return cbor.load_fields(frame.body)
     except ValueError as problem:
         raise _bad_body(frame, f"the body is not deterministic CBOR: {problem}") from None
 

@@ -78,10 +78,11 @@ class SerialTransport:
         try:
             fd = self._port.fileno()
             while data:
-                with contextlib.suppress(BlockingIOError):
+                try:
                     data = data[os.write(fd, data) :]
-                if data and not self._writable.poll(TIMEOUT_MS):
-                    raise OSError("nothing takes what is written")
+                except BlockingIOError:
+                    if not self._writable.poll(TIMEOUT_MS):
+                        raise OSError("nothing takes what is written") from None
         except OSError as problem:
             raise self._lost(problem) from None
 

@@ -18,8 +18,9 @@ _INLINE: Final = 24
 """A number below it stands in the first byte itself; this one there says: in the byte that follows."""
 _DEPTH: Final = 3
 """A body is a map, an error's detail in it is one too, and that may hold a list."""
-_LONG: Final = {24: (1, 24), 25: (2, 1 << 8), 26: (4, 1 << 16), 27: (8, 1 << 32)}
-"""What an item's first byte says of a number that follows: in how many bytes, and the smallest that needs so many."""
+_LONG: Final = ((1, 24), (2, 1 << 8), (4, 1 << 16), (8, 1 << 32))
+"""What an item's first byte says of a number that follows, from `_INLINE` on: in how many bytes, and the smallest that
+needs so many."""
 
 _canonical: Final[list[cbor2.CBOREncoder]] = []
 _plain: Final[list[cbor2.CBOREncoder]] = []
@@ -55,6 +56,56 @@ def load(data: bytes) -> Any:
     return value
 
 
+def load_fields(data: bytes) -> Any:
+    """What `load` says, sooner where `data` is a map of fields by number, as nearly every body is.
+
+    One loop, without a call for each item: a body stands in the way of every debit, four times. Whatever is not plainly
+    such a map, a fault above all, is left to `load`.
+    """
+    length = len(data)
+    if not length or not _MAP <= data[0] < _MAP + _INLINE:
+        return load(data)
+    numbered: dict[int, Any] = {}
+    before, at = -1, 1
+    try:
+        for _ in range(data[0] - _MAP):
+            key = data[at]
+            at += 1
+            if key == _INLINE and data[at] >= _INLINE:
+                key = data[at]
+                at += 1
+            elif key >= _INLINE:
+                return load(data)
+            if key <= before:
+                return load(data)
+            before = key
+            first = data[at]
+            number = first & 0x1F
+            if first >= _ARRAY or _NEGATIVE <= first < _BYTES:
+                numbered[key], at = _item(data, at, _DEPTH - 1)
+                continue
+            at += 1
+            if number == _INLINE and data[at] >= _INLINE:
+                number = data[at]
+                at += 1
+            elif number >= _INLINE:
+                width, least = _LONG[number - _INLINE]
+                end = at + width
+                number = int.from_bytes(data[at:end], "big")
+                at = end
+                if number < least:
+                    return load(data)
+            if first < _NEGATIVE:
+                numbered[key] = number
+                continue
+            end = at + number
+            numbered[key] = data[at:end] if first < _TEXT else str(data[at:end], "utf-8")
+            at = end
+    except (IndexError, ValueError):
+        return load(data)
+    return numbered if at == length else load(data)
+
+
 def _item(data: bytes, at: int, depth: int) -> tuple[Any, int]:
     """The item at `at`, and where it ends. Raises `IndexError` for one that is cut off."""
     first = data[at]
@@ -84,9 +135,9 @@ def _item(data: bytes, at: int, depth: int) -> tuple[Any, int]:
 
 
 def _number(data: bytes, at: int, code: int) -> tuple[int, int]:
-    if code not in _LONG:
+    if code >= _INLINE + len(_LONG):
         raise ValueError("a length is left open, or reserved")
-    width, least = _LONG[code]
+    width, least = _LONG[code - _INLINE]
     end = at + width
     if end > len(data):
         raise IndexError

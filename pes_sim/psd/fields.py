@@ -236,6 +236,6 @@ def pack(values: Mapping[str, object]) -> bytes:
 def unpack(entry: bytes) -> Values:
     """The reverse, for what a peer sent. Raises `FieldError`."""
     try:
-        return to_names(cbor.load(entry), BY_NUMBER)
+        return to_names(cbor.load_fields(entry), BY_NUMBER)
     except ValueError as problem:
         raise FieldError(f"an entry cannot be read: {problem}") from None

@@ -135,7 +135,7 @@ def _payload(message: bytes) -> bytes:
 def _parse(payload: bytes, *allowed: str) -> tuple[str, Values]:
     """Name and values of a message's payload. Raises `BadMessage`."""
     try:
-        body = cbor.load(payload)
+        body = cbor.load_fields(payload)
         if type(body) is not dict:
             raise ValueError
         kind = _BY_NUMBER[body.pop(_KIND)]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pes_sim.psd.cbor import dump, dump_fields, load
+from pes_sim.psd.cbor import dump, dump_fields, load, load_fields
 
 KNOWN = {
     # RFC 8949, appendix A, as far as a body may hold it
@@ -85,6 +86,10 @@ REFUSED = [
     ("a list's length in two bytes", "980101", LONG),
     ("a map's length in two bytes", "b8010101", LONG),
     ("a key in two bytes", "a1180101", LONG),
+    ("a field's value in three bytes", "a1011900ff", LONG),
+    ("a field's value cut in the middle", "a1011a00ff", EARLY),
+    ("a field's bytes without their last", "a10144010203", EARLY),
+    ("a field's length reserved", "a1015d00", OPEN),
     ("false", "f4", OTHER),
     ("true", "f5", OTHER),
     ("null", "f6", OTHER),
@@ -169,6 +174,35 @@ def test_fields_that_stand_in_order_are_encoded_alike(body: dict[int, object]) -
 def test_anything_else_is_a_value_error_that_says_why(encoded: str, why: str) -> None:
     with pytest.raises(ValueError, match=f"^{why}$"):
         load(bytes.fromhex(encoded))
+    with pytest.raises(ValueError, match=f"^{why}$"):
+        load_fields(bytes.fromhex(encoded))
+
+
+def read(reader: Callable[[bytes], object], data: bytes) -> object:
+    """The value, or why there is none."""
+    try:
+        return reader(data)
+    except ValueError as problem:
+        return str(problem)
+
+
+SHORT: Final = st.dictionaries(st.integers(0, 300), LEAVES | LISTS, max_size=20)
+
+
+@given(SHORT)
+def test_fields_are_read_alike_in_one_loop(body: dict[int, object]) -> None:
+    assert load_fields(dump(body)) == body
+
+
+@given(SHORT, st.data())
+def test_what_is_wrong_with_fields_is_what_load_says(body: dict[int, object], data: st.DataObject) -> None:
+    whole = bytearray(dump(body))
+    for _ in range(data.draw(st.integers(0, 3))):
+        at = data.draw(st.integers(0, len(whole) - 1))
+        whole[at : at + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=2))
+        assert read(load_fields, bytes(whole)) == read(load, bytes(whole))
+        if not whole:
+            break
 
 
 @pytest.mark.parametrize("depth", [3, 40])

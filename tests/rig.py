@@ -18,6 +18,7 @@ from pes_sim.psd.device import Psd
 from pes_sim.psd.fields import Values
 from pes_sim.psd.keys import KeyStore
 from pes_sim.psd.nvram import BANK
+from pes_sim.psd.registers import REGISTERS
 from pes_sim.psd.roles import Role
 from pes_sim.psd.rtc import Rtc
 from pes_sim.psd.softkeys import SoftwareKeyStoreNotForProduction
@@ -33,7 +34,6 @@ CUSTOMER = "TEST CUSTOMER"
 MASTER = bytes(range(32))
 SECRET = b"the meter's secret"
 TRANSPORT = bytes(range(100, 132))
-REGISTERS = ("ascending_mills", "descending_mills", "control_sum_mills", "piece_count", "zero_piece_count")
 
 
 @cache

@@ -17,8 +17,6 @@ from pes_sim.link.frame import MAX_FRAME, MIN_MAX_FRAME, OVERHEAD, VERSION, Fram
 from pes_sim.psd.fields import Values, check_all
 from pes_sim.psd.services import Service
 
-_GROWS: Final[Mapping[str, tuple[str, int]]] = {"dispense_batch": ("pieces", 132)}
-"""Services whose answer grows with the request: with which field, and by how many bytes an item at most."""
 _REST_OF_AN_ANSWER: Final = 160
 
 _log: Final = logging.getLogger(__name__)
@@ -96,9 +94,9 @@ class DeviceSession:
 
     def _check_answer_fits(self, service: Service, request: Values) -> None:
         """Before anything is paid: an answer that no frame takes would be one that never arrives."""
-        if service.name not in _GROWS:
+        field, each = service.grows
+        if not field:
             return
-        field, each = _GROWS[service.name]
         items, most = request.get(field), (self._max_frame - _REST_OF_AN_ANSWER) // each
         if isinstance(items, list) and len(items) > most:
             raise FieldError(

@@ -9,30 +9,29 @@ from collections.abc import Mapping
 from typing import Final
 
 from pes_sim.psd.fields import fields
-from pes_sim.psd.lifecycle import State
+from pes_sim.psd.lifecycle import IN_SERVICE, WORKING, State
+from pes_sim.psd.registers import REGISTER_FIELDS
 from pes_sim.psd.services import BY_NAME as PSD_SERVICES
 from pes_sim.psd.services import Service, row
-
-_REGISTERS: Final = "ascending_mills descending_mills control_sum_mills piece_count zero_piece_count"
 
 # fmt: off
 OWN: Final = (
     row(0x60, "print_piece", {State.OPERATIONAL},
         "department mail_class weight destination mailing_date declared_mills",
-        "indicium record postage_mills rate_table " + _REGISTERS,
+        "indicium record postage_mills rate_table " + REGISTER_FIELDS,
         "One piece: postage from the rate table, debited, on a department's account", changes=True),
     row(0x61, "quote", State, "mail_class weight mailing_date", "postage_mills rate_table",
         "What a piece would cost; nothing is debited"),
     row(0x62, "get_departments", State, "from_department", "departments next_department",
         "Departments with their totals, in order of code"),
-    row(0x64, "refill", {State.OPERATIONAL}, "amount_mills", "amount_mills reason " + _REGISTERS,
+    row(0x64, "refill", {State.OPERATIONAL}, "amount_mills", "amount_mills reason " + REGISTER_FIELDS,
         "A refill through the meter's own connection to the data centre", changes=True),
-    row(0x65, "check_in", {State.AUTHORIZED, State.OPERATIONAL, State.LOCKED}, "",
+    row(0x65, "check_in", WORKING, "",
         "state lock_reasons seconds_to_lockout",
         "A check-in through the meter's own connection to the data centre", changes=True),
-    row(0x66, "cancel_refill", {State.OPERATIONAL, State.LOCKED}, "", "reason " + _REGISTERS,
+    row(0x66, "cancel_refill", IN_SERVICE, "", "reason " + REGISTER_FIELDS,
         "Gives up the refill under way; the provider takes back what it granted, or says why not", changes=True),
-    row(0x67, "withdraw", {State.OPERATIONAL, State.LOCKED}, "", "amount_mills reason statement " + _REGISTERS,
+    row(0x67, "withdraw", IN_SERVICE, "", "amount_mills reason statement " + REGISTER_FIELDS,
         "Ends service: what is left is paid back to the customer's account, and nothing is printed any more",
         changes=True),
 )

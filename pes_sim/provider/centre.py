@@ -22,13 +22,13 @@ from pes_sim.provider.decisions import Decide, Decider, Decision
 from pes_sim.provider.judgement import BOOKS
 from pes_sim.provider.ledger import Ledger
 from pes_sim.provider.pki import Pki
-from pes_sim.provider.registry import REGISTERS, Registered, Registry
+from pes_sim.provider.registry import Registered, Registry
 from pes_sim.provider.store import open_engine
-from pes_sim.psd import inbox, messages
-from pes_sim.psd.checkin import ordered
+from pes_sim.psd import inbox, locks, messages
 from pes_sim.psd.fields import Values
 from pes_sim.psd.manufacture import check_zip
 from pes_sim.psd.owned import OwnDirectory
+from pes_sim.psd.registers import REGISTERS
 from pes_sim.psd.roles import Role
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class DataCentre:
             message = self._sign(kind, {"psd_serial": psd_serial} | answered | psd.registers, **fields)
             _, said = messages.peek(message, kind)
             if "lock_reasons" in said:
-                reasons = ordered(said["lock_reasons"])
+                reasons = locks.ordered(said["lock_reasons"], some=kind == "lock_order")
                 if kind == "unlock_order" and BOOKS & set(reasons):
                     self._registry.update(connection, psd_serial, suspicion="")
             if kind == "reauthorization":

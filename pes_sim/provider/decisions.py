@@ -13,10 +13,11 @@ from pes_sim.errors import RefusedByProvider
 from pes_sim.provider.answers import Answer, Answers
 from pes_sim.provider.judgement import Complaint, cancellation_fits, judge, shortened, text_of
 from pes_sim.provider.ledger import Ledger
-from pes_sim.provider.registry import REGISTERS, Registered, Registry
+from pes_sim.provider.registry import Registered, Registry
 from pes_sim.psd.checkin import report_mark
 from pes_sim.psd.fields import Values
 from pes_sim.psd.lifecycle import Lock
+from pes_sim.psd.registers import REGISTERS
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from pes_sim.errors import NotForThisDevice
 from pes_sim.psd.fields import Values
+from pes_sim.psd.registers import REGISTERS
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, MetaData
-
-REGISTERS: Final = ("ascending_mills", "descending_mills", "control_sum_mills", "piece_count", "zero_piece_count")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,14 +15,24 @@ from typing import Final
 
 from pes_sim.clock import HOUR, SECOND
 from pes_sim.entropy import Entropy
-from pes_sim.errors import AuthenticationFailed, AuthenticationWaits, FieldError, NothingPending, PesError
+from pes_sim.errors import (
+    AuthenticationFailed,
+    AuthenticationWaits,
+    FieldError,
+    KeyStoreFailed,
+    NotAuthenticated,
+    NothingPending,
+    PesError,
+)
 from pes_sim.indicium import certificates
 from pes_sim.indicium.certificates import Purpose
 from pes_sim.psd import messages
+from pes_sim.psd.books import Books
 from pes_sim.psd.fields import Values
 from pes_sim.psd.keys import KeyStore, Slot
 from pes_sim.psd.roles import Role
-from pes_sim.psd.state import Attempts, PsdState
+from pes_sim.psd.services import Service
+from pes_sim.psd.state import Answer, Attempts, PsdState
 
 FREE_ATTEMPTS: Final = 3
 MOST_ATTEMPTS: Final = 10
@@ -56,7 +66,37 @@ class Access:
         if not 0 <= time - self._asked_for <= LIFETIME:
             self.nonce = b""
 
-    def take_nonce(self) -> bytes:
+    def check(self, service: Service) -> None:
+        """Raises `NotAuthenticated` unless the service is for who is there. A signed order proves itself."""
+        if Role.NONE in service.roles or service.signed or self.role in service.roles:
+            return
+        roles = [role.value for role in Role if role in service.roles]
+        raise NotAuthenticated(
+            f"{service.name} is for {' or '.join(roles)}; who is there: {self.role}",
+            hint="Ask for a challenge and authenticate; a session ends with the power", roles=roles,
+        )  # fmt: skip
+
+    def authenticate(self, request: Values, books: Books, keys: KeyStore) -> Values:
+        """Opens a session for who proves himself. Each attempt is made durable, whatever comes of it."""
+        before, role = books.state, _claimed(request)
+        _check_wait(before, role, books.time)
+        self.forget_old(books.time)
+        nonce = self._take_nonce()
+        self.role = Role.NONE
+        # Counted as wrong before it is looked at: an attempt that cannot be written down would be free.
+        books.commit(after_failure(before, role, books.time), Answer())
+        try:
+            proven = proves(before, keys, role, request["proof"], nonce, books.time)
+        except KeyStoreFailed:
+            books.commit(before, Answer())  # a token that is away has not looked at the proof
+            raise
+        if not proven:
+            raise _failure(books.state, role)
+        books.commit(_after_success(books.state, role), Answer())
+        self.role = role
+        return {"role": role.value}
+
+    def _take_nonce(self) -> bytes:
         """The nonce that waits, used up. Raises `NothingPending` when there is none."""
         nonce, self.nonce = self.nonce, b""
         if not nonce:
@@ -66,7 +106,7 @@ class Access:
         return nonce
 
 
-def check_wait(state: PsdState, role: Role, time: int) -> None:
+def _check_wait(state: PsdState, role: Role, time: int) -> None:
     """Raises `AuthenticationWaits` while no proof of that role is looked at."""
     made = state.attempts[_COUNTED.index(role)]
     if made.failed >= MOST_ATTEMPTS:
@@ -82,7 +122,7 @@ def check_wait(state: PsdState, role: Role, time: int) -> None:
         )  # fmt: skip
 
 
-def claimed(request: Values) -> Role:
+def _claimed(request: Values) -> Role:
     """The role that a request is for. Raises `FieldError` for one that has no proof."""
     known = [role.value for role in Role if role is not Role.NONE]
     if request["role"] not in known:
@@ -118,12 +158,12 @@ def after_failure(state: PsdState, role: Role, time: int) -> PsdState:
     return _with(state, role, Attempts(failed, time + wait))
 
 
-def after_success(state: PsdState, role: Role) -> PsdState:
+def _after_success(state: PsdState, role: Role) -> PsdState:
     """`state` with none: of that role only, or who knows one role's secret could guess another's for nothing."""
     return _with(state, role, Attempts())
 
 
-def failure(state: PsdState, role: Role) -> AuthenticationFailed:
+def _failure(state: PsdState, role: Role) -> AuthenticationFailed:
     """The answer to a wrong proof."""
     left = max(0, MOST_ATTEMPTS - state.attempts[_COUNTED.index(role)].failed)
     return AuthenticationFailed(

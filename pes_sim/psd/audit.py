@@ -1,4 +1,4 @@
-"""Audit: the signed register report, for provider and postal inspector. Pure: state in, state out."""
+"""Audit: the signed register report, for provider and postal inspector. State in, state out."""
 
 from __future__ import annotations
 

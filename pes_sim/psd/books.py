@@ -1,6 +1,6 @@
 """The device's durable side: state, registers, time and log, recovered when it is opened, committed before an answer.
 
-* `book` and `commit` are the only ways to change anything, and each is one durable write.
+* `book`, `book_all` and `commit` are the only ways to change anything but a fault, and each is one durable write.
 * The money invariants are checked at every commit and again at recovery.
 * The answer to a request id is remembered as far back as one whole segment of the log: some 4,000 pieces, or 160
   check-ins, refills or logins.

@@ -17,7 +17,6 @@ from pes_sim.errors import BadMessage, StaleMessage
 from pes_sim.psd import exchange, lifecycle, locks
 from pes_sim.psd.fields import Values
 from pes_sim.psd.lifecycle import Event, Lock, State
-from pes_sim.psd.locks import LOCKS
 from pes_sim.psd.outcome import Outcome, Tools
 from pes_sim.psd.state import Exchange, PsdState
 
@@ -80,15 +79,4 @@ def report_mark(log_sequence: int, chain: bytes) -> bytes:
 
 def _refused(state: PsdState, refusal: Values) -> PsdState:
     reasons = refusal["lock_reasons"]
-    return locks.with_locks(state, ordered(reasons) if reasons else ())
-
-
-def ordered(reasons: list[str]) -> list[Lock]:
-    """Reasons that the provider may set and clear. Raises `BadMessage` for any other, and for none."""
-    known = [lock for lock in Lock if LOCKS[lock].ordered]
-    if not reasons or any(reason not in known for reason in reasons):
-        raise BadMessage(
-            f"an order names {', '.join(reasons) or 'no reason'}",
-            hint=f"The provider sets and clears: {', '.join(known)}",
-        )
-    return [Lock(reason) for reason in reasons]
+    return locks.with_locks(state, locks.ordered(reasons) if reasons else ())

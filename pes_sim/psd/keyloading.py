@@ -1,4 +1,4 @@
-"""New keys and certificates for a device in service, by the provider's order. Pure but for the key store it is given.
+"""New keys and certificates for a device in service, by the provider's order, in the key store that is handed in.
 
 What a commit that fails leaves in the key store is undone by loading the keys of the old state again (`device`).
 """
@@ -57,4 +57,5 @@ def load_key(state: PsdState, message: Values, tools: Tools) -> Outcome:
     if not tools.keys.has(Slot.TRANSPORT):
         raise NothingPending("the device was made without a transport key", hint="Give it one at initialize")
     tools.keys.unwrap_into(slot, message["wrapped_secret"])
-    return Outcome(replace(state, keys=tools.keys.wrapped()), {"slot": slot.value})
+    after = replace(state, keys=tools.keys.wrapped())
+    return Outcome(after, {"slot": slot.value}, ends_session=slot is Slot.USER)  # it opened the session

@@ -2,7 +2,8 @@
 
 * Everything that changes the state is in `TRANSITIONS`. What is not in it is refused, by name of state and event.
 * LOCKED has reasons, several at once: `psd/locks.py`. A refill or withdrawal under way is a sub-state beside the state.
-* Nothing leads out of ERROR but zeroization; nothing at all leads out of ZEROIZED.
+* Nothing leads out of ERROR but zeroization; nothing at all leads out of ZEROIZED. (An ERROR that was not written down,
+  as a self-test's is not, ends with the power.)
 
 States are tied to their sources in docs/fidelity.md. The names are ours unless that page says otherwise.
 """
@@ -27,6 +28,12 @@ class State(StrEnum):
     WITHDRAWN = "WITHDRAWN"
     ERROR = "ERROR"
     ZEROIZED = "ZEROIZED"
+
+
+IN_SERVICE: Final = frozenset({State.OPERATIONAL, State.LOCKED})
+"""Licensed and received: it may hold postage."""
+WORKING: Final = IN_SERVICE | {State.AUTHORIZED}
+"""It reckons with the time, and takes the provider's orders."""
 
 
 class SubState(StrEnum):

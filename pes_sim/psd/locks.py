@@ -6,14 +6,14 @@ order and names all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from pes_sim.clock import DAY, HOUR, SECOND
-from pes_sim.errors import Locked, LockedCheckinOverdue, Status
+from pes_sim.errors import BadMessage, Locked, LockedCheckinOverdue, Status
 from pes_sim.psd import lifecycle
-from pes_sim.psd.lifecycle import Event, Lock, State
+from pes_sim.psd.lifecycle import IN_SERVICE, Event, Lock, State
 from pes_sim.psd.policy import POLICIES, Policy
 from pes_sim.psd.state import PsdState
 
@@ -50,9 +50,6 @@ LOCKS: Final[Mapping[Lock, Row]] = {
 }  # fmt: skip
 
 
-_IN_SERVICE: Final = frozenset({State.OPERATIONAL, State.LOCKED})
-
-
 def policy(state: PsdState) -> Policy:
     """The device's."""
     return POLICIES[state.regime]
@@ -75,9 +72,9 @@ def warnings(state: PsdState, time: int) -> list[str]:
 
 def due(state: PsdState, time: int) -> tuple[Lock, ...]:
     """The reasons that time alone has brought, and that are not noted yet."""
-    if state.lifecycle not in _IN_SERVICE:
+    if state.lifecycle not in IN_SERVICE:
         return ()
-    rules = POLICIES[state.regime]
+    rules = policy(state)
     overdue = time - state.last_receipt >= rules.block
     uninspected = rules.inspection_block > 0 and time - state.last_inspection >= rules.inspection_block
     if not (overdue or uninspected):
@@ -104,6 +101,19 @@ def without(state: PsdState, locks: Iterable[str]) -> PsdState:
     if not held and state.lifecycle is State.LOCKED:
         state = replace(state, lifecycle=lifecycle.after(state.lifecycle, Event.UNLOCK))
     return state
+
+
+def ordered(reasons: Sequence[str], *, some: bool = True) -> list[Lock]:
+    """Reasons that the provider may set and clear. Raises `BadMessage` for any other, and for none where there must be
+    some: an unlock order without one lets wrong proofs of identity be forgotten and clears nothing else.
+    """
+    known = [lock for lock in Lock if LOCKS[lock].ordered]
+    if any(reason not in known for reason in reasons) or (some and not reasons):
+        raise BadMessage(
+            f"an order names {', '.join(reasons) or 'no reason'}",
+            hint=f"The provider sets and clears: {', '.join(known)}",
+        )
+    return [Lock(reason) for reason in reasons]
 
 
 def cleared_by(state: PsdState) -> list[str]:

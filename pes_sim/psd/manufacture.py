@@ -1,4 +1,5 @@
-"""Initialize and authorize: a blank device gets its keys, then its licence. Both are pure: state in, state out."""
+"""Initialize and authorize: a blank device gets its keys, then its licence. State in, state out;
+the keys are made in the key store that is handed in."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from pes_sim.indicium import certificates, signature
 from pes_sim.indicium.certificates import Purpose
 from pes_sim.psd import lifecycle, rtc
 from pes_sim.psd.fields import Values
-from pes_sim.psd.keys import Curve, Slot
+from pes_sim.psd.keys import SLOTS, Curve, Slot
 from pes_sim.psd.lifecycle import Event
 from pes_sim.psd.outcome import Outcome, Tools
 from pes_sim.psd.policy import Regime
@@ -20,8 +21,6 @@ from pes_sim.psd.state import PsdState
 
 LARGEST_SERIAL: Final = (1 << 32) - 1
 """Of a certificate: it must fit the indicium's four bytes."""
-SHORTEST_SECRET: Final = 6
-"""Bytes of the secret that the meter authenticates itself with."""
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
@@ -30,8 +29,8 @@ def initialize(state: PsdState, request: Values, tools: Tools) -> Outcome:
     """Serial number, trust anchor, the meter's secret, the rules, new key pairs, and the nonce of the authorization."""
     if request["psd_serial"] == 0:
         raise FieldError("field psd_serial must not be 0", field="psd_serial")
-    if len(request["user_secret"]) < SHORTEST_SECRET:
-        raise FieldError(f"field user_secret has at least {SHORTEST_SECRET} bytes", field="user_secret")
+    if len(request["user_secret"]) < (shortest := SLOTS[Slot.USER].shortest):
+        raise FieldError(f"field user_secret has at least {shortest} bytes", field="user_secret")
     profile, regime = _choice(request, "profile", Profile), _choice(request, "regime", Regime)
     curve = _choice(request, "curve", Curve)
     if curve is not tools.curve:

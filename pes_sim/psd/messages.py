@@ -15,6 +15,7 @@ from pes_sim.indicium import signature
 from pes_sim.indicium.signature import P256_LENGTH
 from pes_sim.psd import cbor
 from pes_sim.psd.fields import BY_NUMBER, Field, Values, check_all, fields, to_names, to_numbers
+from pes_sim.psd.registers import REGISTER_FIELDS
 
 if TYPE_CHECKING:
     from cwt.cose_key_interface import COSEKeyInterface
@@ -25,7 +26,6 @@ _KIND: Final = 0
 """Key of the kind's number in a message's map."""
 _ENVELOPE: Final = bytes.fromhex("d28443a10126a0")
 """How every message begins: tag 18, an array of four, the protected header {alg: ES256}, no unprotected header."""
-_REGISTERS: Final = "ascending_mills descending_mills control_sum_mills piece_count zero_piece_count"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,9 @@ class Kind:
     fields: tuple[Field, ...]
 
 
-_PSD: Final = "psd_serial nonce message_number device_time " + _REGISTERS + " "
+_PSD: Final = "psd_serial nonce message_number device_time " + REGISTER_FIELDS + " "
 """What every message of the PSD says: who, fresh, in which order, when, and the registers."""
-_PROVIDER: Final = "psd_serial nonce message_number " + _REGISTERS + " "
+_PROVIDER: Final = "psd_serial nonce message_number " + REGISTER_FIELDS + " "
 """What every message of the provider says: nonce and number are those of what it answers; the registers are those that
 the provider knows of. A device that is behind them was rolled back."""
 

@@ -73,7 +73,7 @@ class Record(NamedTuple):  # not a dataclass: two are made for every debit, and 
 
 
 class Nvram:
-    """The log. `repaired` counts the copies mended on opening, `dropped` the segments that a cut left without a record.
+    """The log. `repaired` counts the copies mended on opening.
 
     Raises `IntegrityError` when a record that must be there cannot be read in either bank.
     """
@@ -84,7 +84,6 @@ class Nvram:
         self._bank = bank
         self._page = min(PAGE, bank)
         self.repaired = 0
-        self.dropped = 0
         self.sequence = 0
         self._end = 0
         self._firsts: list[tuple[int, str]] = []
@@ -214,7 +213,6 @@ class Nvram:
                 break
             # Only a cut while the segment was being begun leaves it above the head, short, or without one good record.
             self._storage.remove(names.pop())
-            self.dropped += 1
         if head and not (newest and _first(names[-1]) >= head):
             raise IntegrityError(f"the segment of record {head} is missing or empty", hint=_NO_OLDER)
         if not newest:

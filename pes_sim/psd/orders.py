@@ -1,4 +1,4 @@
-"""The provider's orders to a device in service: a new licence, the time, lock and unlock. Pure: state in, state out.
+"""The provider's orders to a device in service: a new licence, the time, lock and unlock. State in, state out.
 
 Each is a signed message over the nonce of a challenge, which it uses up. Who brings it does not matter.
 """
@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pes_sim.clock import DAY, LATEST, iso
+from pes_sim.clock import iso
 from pes_sim.errors import BadTime
 from pes_sim.psd import locks, rtc
-from pes_sim.psd.checkin import ordered
 from pes_sim.psd.fields import Values
 from pes_sim.psd.lifecycle import Lock
 from pes_sim.psd.manufacture import check_zip
@@ -41,7 +40,7 @@ def set_time(state: PsdState, message: Values, tools: Tools) -> Outcome:
             f"{iso(time)} is before the last piece, {iso(tools.last_dispense)}",
             hint="The clock is never set back past it", last_dispense=tools.last_dispense,
         )  # fmt: skip
-    if time > LATEST - 31 * DAY:
+    if time > rtc.LAST:
         raise BadTime(f"the time {time} is beyond the year 9999")
     back = max(0, tools.time - time)
     after = replace(
@@ -62,12 +61,14 @@ def _earlier(instant: int, back: int) -> int:
 
 def lock(state: PsdState, message: Values, tools: Tools) -> Outcome:
     """Locks the device for reasons that only the provider clears."""
-    return _locks(locks.with_locks(state, ordered(message["lock_reasons"])))
+    return _locks(locks.with_locks(state, locks.ordered(message["lock_reasons"])))
 
 
 def unlock(state: PsdState, message: Values, tools: Tools) -> Outcome:
-    """Clears them. An inspection that was due counts as made; wrong proofs of identity are forgotten."""
-    reasons = ordered(message["lock_reasons"])
+    """Clears them. An inspection that was due counts as made; wrong proofs of identity are forgotten, with or without
+    a reason beside.
+    """
+    reasons = locks.ordered(message["lock_reasons"], some=False)
     after = replace(state, attempts=PsdState().attempts)
     if Lock.INSPECTION_DUE in reasons:
         after = replace(after, last_inspection=tools.time)

@@ -39,7 +39,7 @@ class Tools:
 class Outcome:
     """The state to commit, the answer to give once it is durable, what the provider added or took back (mills).
 
-    `time`: what the device's clock was set to, if it was.
+    `time`: what the device's clock was set to, if it was. `ends_session`: who is there must prove himself again.
     """
 
     state: PsdState
@@ -47,3 +47,4 @@ class Outcome:
     refilled: int = 0
     withdrawn: int = 0
     time: int | None = None
+    ends_session: bool = False

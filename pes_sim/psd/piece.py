@@ -1,4 +1,4 @@
-"""One piece: the checks before the debit, its record in the log, and its indicium made again from that record.
+"""One piece: the checks before the debit, its bytes by the layout, and its record in the log.
 
 The record holds the whole indicium. It could be made again where signing is deterministic; but not in every key store,
 nor by the key that signs after a renewal, and a retry, a reprint and the log must give the very bytes.

@@ -44,7 +44,6 @@ _SEAL: Final = "pes-sim seal: "
 _DERIVE: Final = "pes-sim derive: "
 _ID_LENGTH: Final = 16
 _MAC_LENGTH: Final = 32
-_HMAC_BLOCK: Final = 64
 
 _NOT_UNWRAPPED: Final = {"WrappedKeyInvalid", "WrappedKeyLenRange", "EncryptedDataInvalid", "GeneralError"}
 """What tokens say to a wrapped key that was altered; SoftHSM2 2.6 says GeneralError."""

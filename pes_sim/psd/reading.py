@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 from pes_sim.clock import SECOND
@@ -12,11 +12,11 @@ from pes_sim.indicium.layout import SPECIMEN_PROVIDER, Layout
 from pes_sim.psd import locks, piece
 from pes_sim.psd.access import Access
 from pes_sim.psd.books import Books
+from pes_sim.psd.condition import Condition
 from pes_sim.psd.dispensing import Dispenser
 from pes_sim.psd.fields import Values, pack
 from pes_sim.psd.lifecycle import State
 from pes_sim.psd.nvram import Record
-from pes_sim.psd.selftest import SelfTests
 
 LOG_CHUNK: Final = 5
 """Entries of one `read_log` answer: they fit the smallest frame that a peer may ask for."""
@@ -31,12 +31,12 @@ class Reader:
         access: Access,
         dispenser: Dispenser,
         layout: Layout,
-        tests: Callable[[], SelfTests],
+        condition: Condition,
         *,
         reproducible: bool,
     ) -> None:
         self._books = books
-        self._tests = tests
+        self._condition = condition
         self._access = access
         self._dispenser = dispenser
         self._layout = layout
@@ -80,7 +80,7 @@ class Reader:
             "log_sequence": books.sequence,
             "reprint_count": books.reprints,
             "role": self._access.role.value,
-            "self_tests_failed": [name.value for name in self._tests().failed],
+            "self_tests_failed": [name.value for name in self._condition.tests.failed],
             "offset": s.loading.offset,
             "repaired": books.repaired,
         }

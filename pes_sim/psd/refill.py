@@ -1,4 +1,4 @@
-"""Refill (postage value download): a signed request out, a signed grant or refusal in. Pure: state in, state out.
+"""Refill (postage value download): a signed request out, a signed grant or refusal in. State in, state out.
 
 * One refill at a time. Beginning again with the same amount gives the same request; its amount cannot be changed on
   retry (as on real meters: a vendor's manual, facts in docs/fidelity.md).

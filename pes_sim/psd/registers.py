@@ -15,6 +15,9 @@ from pes_sim.money import dollars
 ASCENDING_LIMIT: Final = (1 << 40) - 1
 DESCENDING_LIMIT: Final = (1 << 32) - 1
 PIECE_LIMIT: Final = (1 << 32) - 1
+REGISTERS: Final = ("ascending_mills", "descending_mills", "control_sum_mills", "piece_count", "zero_piece_count")
+"""All of them, by the names that they have in replies and messages."""
+REGISTER_FIELDS: Final = " ".join(REGISTERS)
 _ENCODED: Final = struct.Struct("<5Q")
 
 

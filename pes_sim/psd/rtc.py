@@ -13,12 +13,11 @@ from typing import Final
 
 from pes_sim.clock import DAY, LATEST
 from pes_sim.errors import FieldError
-from pes_sim.psd.lifecycle import State
+from pes_sim.psd.lifecycle import WORKING
 from pes_sim.psd.state import PsdState
 
 LAST: Final = LATEST - 31 * DAY
 """The latest instant of the device: a date 30 days ahead can still be written."""
-_NEEDS_THE_TIME: Final = frozenset({State.AUTHORIZED, State.OPERATIONAL, State.LOCKED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ class DeviceClock:
             return False
         self._shows(state, now)
         self._failed = False
-        return state.lifecycle in _NEEDS_THE_TIME
+        return state.lifecycle in WORKING
 
     def was_set(self) -> None:
         """It shows what it was set to."""

@@ -11,18 +11,36 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Final
 
 from pes_sim.errors import Status
+from pes_sim.psd import piece
 from pes_sim.psd.fields import Field, fields
-from pes_sim.psd.lifecycle import State
+from pes_sim.psd.keys import Curve
+from pes_sim.psd.lifecycle import IN_SERVICE, WORKING, State
+from pes_sim.psd.registers import REGISTER_FIELDS
 from pes_sim.psd.roles import Role
 from pes_sim.psd.selftest import Algorithm
 
+
+class WithIndiciumKey(StrEnum):
+    """What a service does with the key of the indicia; the algorithm follows from the curve of the device's layout."""
+
+    SIGN = "ECDSA sign on the curve of the indicia"
+    VERIFY = "ECDSA verify on the same"
+
+
+_ALGORITHM: Final[Mapping[tuple[WithIndiciumKey, Curve], Algorithm]] = {
+    (WithIndiciumKey.SIGN, Curve.P256): Algorithm.ECDSA_P256_SIGN,
+    (WithIndiciumKey.VERIFY, Curve.P256): Algorithm.ECDSA_P256_VERIFY,
+    (WithIndiciumKey.SIGN, Curve.P224): Algorithm.ECDSA_P224_SIGN,
+    (WithIndiciumKey.VERIFY, Curve.P224): Algorithm.ECDSA_P224_VERIFY,
+}
+
+
 _ALL: Final = frozenset(State)
-_IN_SERVICE: Final = frozenset({State.OPERATIONAL, State.LOCKED})
-_WORKING: Final = _IN_SERVICE | {State.AUTHORIZED}
-_KEYED: Final = _WORKING | {State.WITHDRAWN}
+_KEYED: Final = WORKING | {State.WITHDRAWN}
 _READABLE: Final = _KEYED | {State.ERROR}
 _OPERATIONAL: Final = frozenset({State.OPERATIONAL})
 
@@ -31,19 +49,22 @@ _USER: Final = frozenset({Role.USER})
 _PROVIDER: Final = frozenset({Role.PROVIDER})
 _AUDITORS: Final = frozenset({Role.INSPECTOR, Role.PROVIDER})
 
-_REGISTERS: Final = "ascending_mills descending_mills control_sum_mills piece_count zero_piece_count"
 _PIECE: Final = "postage_mills mailing_date mail_class weight destination reference"
-_DISPENSED: Final = "indicium record device_time " + _REGISTERS
+_DISPENSED: Final = "indicium record device_time " + REGISTER_FIELDS
 
 _RECORD: Final = (Algorithm.SHA_256, Algorithm.HMAC_SHA_256)
 """Every change is chained and sealed."""
 _SIGN: Final = (Algorithm.ECDSA_P256_SIGN,)
+"""A message to the provider, which is signed on P-256 whatever the indicia are."""
+_SIGN_INDICIA: Final = (WithIndiciumKey.SIGN,)
 _ASK: Final = (Algorithm.ENTROPY, Algorithm.ECDSA_P256_SIGN)
 _MAKE_KEYS: Final = (
     Algorithm.ENTROPY,
     Algorithm.AES_256_KEY_WRAP,
     Algorithm.ECDSA_P256_SIGN,
     Algorithm.ECDSA_P256_VERIFY,
+    WithIndiciumKey.SIGN,
+    WithIndiciumKey.VERIFY,
 )
 
 _ANY: Final = (Status.BAD_FIELD, Status.REFUSED_IN_STATE, Status.INTEGRITY)
@@ -62,8 +83,9 @@ class Service:
     """One service: its code on the wire, its name, who may ask it where, what goes in and out, how it refuses.
 
     `signed`: its request is an order signed by the provider. `needs`: the algorithms that must have passed their
-    self-tests; ECDSA_P256_SIGN stands for the curve that the device's indicia are signed on. A service that needs one
-    is an approved security service, and the service indicator of the 140-3 profile says so (ISO/IEC 19790).
+    self-tests. A service that needs one is an approved security service, and the service indicator of the 140-3 profile
+    says so (ISO/IEC 19790). `grows`: a list in the request, and by how many bytes each item of it makes the answer
+    longer, at most.
     """
 
     code: int
@@ -76,7 +98,14 @@ class Service:
     statuses: tuple[Status, ...] = ()
     changes: bool = False
     signed: bool = False
-    needs: tuple[Algorithm, ...] = ()
+    needs: tuple[Algorithm | WithIndiciumKey, ...] = ()
+    grows: tuple[str, int] = ("", 0)
+
+
+def needs(service: Service, curve: Curve) -> tuple[Algorithm, ...]:
+    """The algorithms that `service` needs in a device that signs indicia on `curve`."""
+    found = (_ALGORITHM[need, curve] if isinstance(need, WithIndiciumKey) else need for need in service.needs)
+    return tuple(dict.fromkeys(found))
 
 
 def row(
@@ -103,7 +132,8 @@ def _psd(
     meaning: str,
     *statuses: Status,
     changes: bool = True,
-    needs: tuple[Algorithm, ...] = (),
+    needs: tuple[Algorithm | WithIndiciumKey, ...] = (),
+    grows: tuple[str, int] = ("", 0),
 ) -> Service:
     """A row of the PSD's: every answer carries the service indicator, and some refusals go without saying."""
     signed = roles == _PROVIDER
@@ -114,7 +144,7 @@ def _psd(
         needs = (*_RECORD, *needs, *((Algorithm.ECDSA_P256_VERIFY,) if signed else ()))
         refusals.add(Status.SELF_TEST_FAILED)
     made = row(code, name, states, request, reply + " service_indicator", meaning, changes=changes)
-    return replace(made, roles=roles, statuses=tuple(sorted(refusals)), signed=signed, needs=needs)
+    return replace(made, roles=roles, statuses=tuple(sorted(refusals)), signed=signed, needs=needs, grows=grows)
 
 
 # fmt: off
@@ -128,7 +158,7 @@ SERVICES: Final = (
          "state sub_state lock_reasons cleared_by warnings seconds_to_lockout device_time today refill_pending_mills "
          "log_sequence reprint_count role self_tests_failed offset repaired",
          "How the device is, and what clears a lock", changes=False),
-    _psd(0x03, "get_registers", _EVERYBODY, _ALL, "", _REGISTERS,
+    _psd(0x03, "get_registers", _EVERYBODY, _ALL, "", REGISTER_FIELDS,
          "The registers, readable in every state unless the storage is not", changes=False),
     _psd(0x04, "get_certificates", _EVERYBODY, _READABLE, "", "psd_certificate provider_certificate trust_anchor",
          "The certificates that a verifier needs", changes=False),
@@ -151,63 +181,66 @@ SERVICES: Final = (
          Status.BAD_CERTIFICATE, needs=_MAKE_KEYS),
     _psd(0x11, "authorize", _PROVIDER, frozenset({State.INITIALIZED}), "message", "state",
          "Licence for a ZIP Code and a customer", Status.BAD_CERTIFICATE),
-    _psd(0x12, "reauthorize", _PROVIDER, _WORKING, "message", "state",
+    _psd(0x12, "reauthorize", _PROVIDER, WORKING, "message", "state",
          "A new licence: the customer moved to another ZIP Code"),
     _psd(0x13, "set_time", _PROVIDER, _KEYED, "message", "device_time state",
          "Sets the clock; never back past the last piece. Clears a date fault", Status.BAD_TIME),
-    _psd(0x14, "lock", _PROVIDER, _WORKING, "message", "state lock_reasons",
+    _psd(0x14, "lock", _PROVIDER, WORKING, "message", "state lock_reasons",
          "Locks the device for reasons that the provider has"),
     _psd(0x15, "unlock", _PROVIDER, _KEYED, "message", "state lock_reasons",
          "Clears such reasons, and lets wrong proofs of identity be forgotten"),
-    _psd(0x16, "renew_key", _PROVIDER, _WORKING, "message", "public_key",
+    _psd(0x16, "renew_key", _PROVIDER, WORKING, "message", "public_key",
          "A new key pair for indicia, which waits for its certificate", needs=_MAKE_KEYS),
-    _psd(0x17, "load_certificate", _PROVIDER, _WORKING, "message", "state",
+    _psd(0x17, "load_certificate", _PROVIDER, WORKING, "message", "state",
          "A new certificate: for the key that waits, which then signs, or for the one in use",
          Status.BAD_CERTIFICATE, needs=(Algorithm.AES_256_KEY_WRAP,)),
-    _psd(0x18, "load_key", _PROVIDER, _WORKING, "message", "slot",
+    _psd(0x18, "load_key", _PROVIDER, WORKING, "message", "slot",
          "A secret under the transport key: the HMAC key of IMI-MIN, or a new secret of the meter's",
          needs=(Algorithm.AES_256_KEY_WRAP,)),
-    _psd(0x19, "software_begin", _PROVIDER, _WORKING, "message", "software_id offset",
+    _psd(0x19, "software_begin", _PROVIDER, WORKING, "message", "software_id offset",
          "A software package is announced, signed; its version must rise", Status.OLD_SOFTWARE),
-    _psd(0x1A, "software_data", _USER, _WORKING, "offset data", "offset",
+    _psd(0x1A, "software_data", _USER, WORKING, "offset data", "offset",
          "The next bytes of the package; after a cut the device says where it stopped", Status.NOTHING_PENDING),
-    _psd(0x1B, "software_complete", _USER, _WORKING, "", "software_id",
+    _psd(0x1B, "software_complete", _USER, WORKING, "", "software_id",
          "The whole package is there: its digest is checked, and it is in use", Status.NOTHING_PENDING,
          Status.BAD_MESSAGE),
 
     # Postage
     _psd(0x20, "dispense", _USER, _OPERATIONAL, _PIECE, _DISPENSED,
-         "One indicium, debited before it is answered", *_SPENDING, needs=_SIGN),
+         "One indicium, debited before it is answered", *_SPENDING, needs=_SIGN_INDICIA),
     _psd(0x21, "dispense_batch", _USER, _OPERATIONAL, "pieces",
-         "indicia record device_time " + _REGISTERS,
+         "indicia record device_time " + REGISTER_FIELDS,
          "Several indicia, debited together in one durable write, or none of them; `record` is the first one's",
-         *_SPENDING, needs=_SIGN),
+         *_SPENDING, needs=_SIGN_INDICIA, grows=("pieces", piece.MOST_BYTES + 4)),
     _psd(0x22, "redate", _USER, _OPERATIONAL, "mailing_date mail_class weight destination reference", _DISPENSED,
-         "A date correction: an indicium of zero postage, counted as a piece (DMM 604.4)", *_SPENDING, needs=_SIGN),
+         "A date correction: an indicium of zero postage, counted as a piece (DMM 604.4)", *_SPENDING,
+         needs=_SIGN_INDICIA),
     _psd(0x23, "correct_amount", _USER, _OPERATIONAL, _PIECE, _DISPENSED,
-         "An amount correction: an indicium for the postage that was missing", *_SPENDING, needs=_SIGN),
+         "An amount correction: an indicium for the postage that was missing", *_SPENDING,
+         needs=_SIGN_INDICIA),
     _psd(0x24, "reprint", _USER, _OPERATIONAL, "original", _DISPENSED,
          "The same indicium once more for a spoiled print: logged and counted, no piece, no debit",
          Status.ID_BEYOND_REACH, Status.BAD_DATE, Status.LOG_FULL),
     _psd(0x30, "refill_begin", _USER, _OPERATIONAL, "amount_mills", "message",
          "A signed request for postage, with the register readings (39 CFR 501.15(e))",
          Status.BAD_POSTAGE, Status.REGISTER_LIMIT, Status.REFILL_PENDING, needs=_ASK),
-    _psd(0x31, "refill_complete", _PROVIDER, _IN_SERVICE, "message", "amount_mills reason " + _REGISTERS,
+    _psd(0x31, "refill_complete", _PROVIDER, IN_SERVICE, "message", "amount_mills reason " + REGISTER_FIELDS,
          "The provider's grant (or refusal: amount 0) for the refill under way"),
-    _psd(0x32, "refill_cancel", _USER, _IN_SERVICE, "", "message",
+    _psd(0x32, "refill_cancel", _USER, IN_SERVICE, "", "message",
          "A signed statement that the grant under way will not be accepted; the provider's refusal then ends it",
          Status.NOTHING_PENDING, needs=_SIGN),
-    _psd(0x34, "withdraw_begin", _USER, _IN_SERVICE, "", "message",
+    _psd(0x34, "withdraw_begin", _USER, IN_SERVICE, "", "message",
          "A signed request to end service and pay back the descending register; no piece is dispensed from then on",
          Status.REFILL_PENDING, needs=_ASK),
-    _psd(0x35, "withdraw_complete", _PROVIDER, _IN_SERVICE, "message", "amount_mills reason statement " + _REGISTERS,
+    _psd(0x35, "withdraw_complete", _PROVIDER, IN_SERVICE, "message",
+         "amount_mills reason statement " + REGISTER_FIELDS,
          "The provider's grant: the descending register goes to zero, and the device states so, signed, at last",
          needs=_SIGN),
     _psd(0x36, "get_statement", _EVERYBODY, frozenset({State.WITHDRAWN}), "", "statement",
          "The device's last word once more: its signed statement of the withdrawal", changes=False),
-    _psd(0x38, "checkin_begin", _USER, _WORKING, "", "message",
+    _psd(0x38, "checkin_begin", _USER, WORKING, "", "message",
          "A signed report with a fresh nonce", needs=_ASK),
-    _psd(0x39, "checkin_complete", _PROVIDER, _WORKING, "message", "state lock_reasons reason seconds_to_lockout",
+    _psd(0x39, "checkin_complete", _PROVIDER, WORKING, "message", "state lock_reasons reason seconds_to_lockout",
          "The provider's receipt, which restarts the time to the lockout; or its refusal, which locks the device"),
 
     # The log
@@ -221,5 +254,7 @@ SERVICES: Final = (
 
 BY_NAME: Final[Mapping[str, Service]] = {service.name: service for service in SERVICES}
 
-LOG_ENTRY: Final = fields("record piece_kind original request_id device_time reference indicium chain " + _REGISTERS)
+LOG_ENTRY: Final = fields(
+    "record piece_kind original request_id device_time reference indicium chain " + REGISTER_FIELDS
+)
 """The fields of one entry of `read_log`."""

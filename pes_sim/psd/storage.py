@@ -85,17 +85,17 @@ class FileStorage:
         self._inside = self._lock.directory
 
     def names(self) -> list[str]:
-        with _errors("look at", self.directory):
+        with errors("look at", self.directory):
             return [name for name in self._inside.names() if name.endswith(".seg")]
 
     def create(self, name: str, size: int) -> None:
         # Zeros are written, not only promised: a later fdatasync then has no block to allocate and no size to note,
         # and a full disk shows here, where nothing has been debited yet.
-        with _errors("create", self.directory / name):
+        with errors("create", self.directory / name):
             fd = self._inside.open(name, os.O_RDWR | os.O_CREAT)
         self._keep(name, fd)
         try:
-            with _errors("create", self.directory / name):
+            with errors("create", self.directory / name):
                 os.ftruncate(fd, 0)  # not by O_TRUNC: what is there was not looked at yet
                 for offset in range(0, size, len(_ZEROS)):
                     _write_all(fd, _ZEROS[: size - offset], offset)
@@ -107,11 +107,11 @@ class FileStorage:
             raise
 
     def size(self, name: str) -> int:
-        with _errors("look at", self.directory / name):
+        with errors("look at", self.directory / name):
             return os.fstat(self._fd(name)).st_size
 
     def read(self, name: str, offset: int, length: int) -> bytes:
-        with _errors("read", self.directory / name):
+        with errors("read", self.directory / name):
             return os.pread(self._fd(name), length, offset)
 
     # The next two stand on the path of every debit: the path is put together only for an error that names it.
@@ -132,7 +132,7 @@ class FileStorage:
         fd = self._fds.pop(name, -1)
         if fd >= 0:
             os.close(fd)
-        with _errors("remove", self.directory / name):
+        with errors("remove", self.directory / name):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=self._inside.fd)
             os.fsync(self._inside.fd)
@@ -163,7 +163,7 @@ class DirectoryLock:
 
     def __init__(self, directory: Path, *, make: bool = False) -> None:
         self._fd = -1
-        with _errors("use", directory):
+        with errors("use", directory):
             self.directory = OwnDirectory(directory, make=make)
         try:
             self._take()
@@ -173,7 +173,7 @@ class DirectoryLock:
 
     def _take(self) -> None:
         path = self.directory.path
-        with _errors("lock", path / "lock"):
+        with errors("lock", path / "lock"):
             self._fd = self.directory.open("lock", os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -192,7 +192,7 @@ class DirectoryLock:
 
 
 @contextlib.contextmanager
-def _errors(verb: str, path: Path) -> Iterator[None]:
+def errors(verb: str, path: Path) -> Iterator[None]:
     """Turns `OSError` into `StorageFailed` or `StorageFull`, with the verb and the path."""
     try:
         yield
@@ -216,7 +216,7 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Replaces a small file so that a cut leaves the old one or the new one, durably. Raises `StorageFailed`."""
     # Its name can be neither foreseen nor shared; O_EXCL refuses whatever is there all the same, a link included.
     temporary = f".{os.urandom(8).hex()}.tmp"
-    with _errors("write", path):
+    with errors("write", path):
         directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

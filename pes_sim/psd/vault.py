@@ -9,13 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from pes_sim.errors import StorageFailed
 from pes_sim.psd.owned import read_secret
-from pes_sim.psd.storage import write_atomically
+from pes_sim.psd.storage import errors, write_atomically
 
 
 class Vault(Protocol):
@@ -61,7 +59,7 @@ class FileVault:
         self._path = path
 
     def read(self) -> bytes:
-        with _errors(self._path), contextlib.suppress(FileNotFoundError):
+        with errors("use", self._path), contextlib.suppress(FileNotFoundError):
             data = read_secret(self._path)
             # Zeros were left by a destruction that a power cut ended before the file was gone.
             return data if any(data) else b""
@@ -72,10 +70,10 @@ class FileVault:
 
     def destroy(self) -> None:
         # First what is in use: from there on nothing can be unwrapped. Then what a cut in `write` may have left.
-        with _errors(self._path), contextlib.suppress(FileNotFoundError):
+        with errors("use", self._path), contextlib.suppress(FileNotFoundError):
             _overwrite(self._path)
         folder = self._path.parent
-        with _errors(folder), contextlib.suppress(FileNotFoundError):
+        with errors("use", folder), contextlib.suppress(FileNotFoundError):
             for name in os.listdir(folder):
                 if name.startswith(".") and name.endswith(".tmp"):
                     _overwrite(folder / name)
@@ -96,12 +94,3 @@ def _overwrite(path: Path) -> None:
         finally:
             os.close(fd)
     os.unlink(path)
-
-
-@contextlib.contextmanager
-def _errors(path: Path) -> Iterator[None]:
-    """Turns `OSError` into ours."""
-    try:
-        yield
-    except OSError as problem:
-        raise StorageFailed(f"cannot use {path}: {problem.strerror}") from None

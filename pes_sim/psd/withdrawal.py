@@ -1,4 +1,4 @@
-"""Withdrawal from service: a signed request out, a grant in, and the descending register goes to zero. Pure.
+"""Withdrawal from service: a signed request out, a grant in, and the descending register goes to zero.
 
 From the request on no piece is dispensed, so that what the provider grants is what is there. The device's last word is
 a signed statement of its registers (39 CFR 501.17: unused postage is submitted for refund).

@@ -10,11 +10,12 @@ from pes_sim.indicium import certificates, layout
 from pes_sim.indicium.certificates import Purpose
 from pes_sim.meter.session import log_in
 from pes_sim.provider.centre import DataCentre
-from pes_sim.provider.registry import REGISTERS, Registered
+from pes_sim.provider.registry import Registered
 from pes_sim.psd import messages
 from pes_sim.psd.device import Psd
 from pes_sim.psd.fields import Values
 from pes_sim.psd.keys import Slot
+from pes_sim.psd.registers import REGISTERS
 from pes_sim.psd.softkeys import SoftwareKeyStoreNotForProduction
 from pes_sim.psd.storage import MemoryStorage
 from pes_sim.psd.vault import MemoryVault

@@ -23,9 +23,10 @@ from pes_sim.errors import (
 )
 from pes_sim.psd.fields import Values
 from pes_sim.psd.lifecycle import State
+from pes_sim.psd.registers import REGISTERS
 from pes_sim.psd.services import SERVICES
 from pes_sim.psd.storage import MemoryStorage
-from tests.rig import REGISTERS, Rig, answer, operational, sign
+from tests.rig import Rig, answer, operational, sign
 
 
 def test_a_device_serves_until_72_hours_have_passed_and_not_a_microsecond_longer() -> None:
@@ -256,11 +257,17 @@ def test_a_refusal_that_names_what_is_not_the_providers_to_name_locks_nothing(re
     rig.ask("checkin_complete", message=rig.receipt(report))
 
 
-def test_an_order_to_lock_or_unlock_names_a_reason() -> None:
+def test_an_order_to_lock_names_a_reason() -> None:
     rig = operational()
-    for service in ("lock", "unlock"):
-        with pytest.raises(BadMessage, match="an order names no reason"):
-            rig.ask(service, message=rig.order(f"{service}_order", lock_reasons=[]))
+    with pytest.raises(BadMessage, match="an order names no reason"):
+        rig.ask("lock", message=rig.order("lock_order", lock_reasons=[]))
+
+
+def test_an_order_to_unlock_need_not_and_then_clears_nothing() -> None:
+    rig = operational()
+    rig.ask("lock", message=rig.order("lock_order", lock_reasons=["provider lock"]))
+    done = rig.ask("unlock", message=rig.order("unlock_order", lock_reasons=[]))
+    assert done["lock_reasons"] == ["provider lock"]
 
 
 def test_a_receipt_clears_what_a_check_in_clears_and_keeps_every_other_lock() -> None:

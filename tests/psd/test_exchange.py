@@ -9,8 +9,9 @@ import pytest
 from pes_sim.errors import BadSignature
 from pes_sim.psd import messages
 from pes_sim.psd.fields import Values
+from pes_sim.psd.registers import REGISTERS
 from pes_sim.psd.roles import Role
-from tests.rig import REGISTERS, SERIAL, Rig, answer, operational
+from tests.rig import SERIAL, Rig, answer, operational
 
 
 def checkin(rig: Rig) -> Values:

@@ -132,7 +132,7 @@ def test_a_device_without_a_transport_key_takes_no_secret() -> None:
 
 def test_a_new_secret_of_the_meters_ends_the_session_that_the_old_one_opened() -> None:
     rig = operational()
-    for slot, role in (("mac", "unauthenticated"), ("user", "unauthenticated")):
+    for slot, role in (("mac", "customer's meter"), ("user", "unauthenticated")):
         rig.log_in()
         wrapped = wrap_secret(Slot(slot), TRANSPORT, b"a secret of thirty-two bytes, ok")
         rig.ask("load_key", message=rig.order("key_load", slot=slot, wrapped_secret=wrapped))

@@ -192,7 +192,7 @@ def test_setting_one_twice_is_setting_it_once_and_clearing_what_is_not_set_clear
     assert unlock(rig, Lock.PROVIDER) == unlock(rig, Lock.PROVIDER)
 
 
-@pytest.mark.parametrize("reasons", [[], ["date fault"], ["check-in overdue"], ["provider lock", "date fault"], ["x"]])
+@pytest.mark.parametrize("reasons", [["date fault"], ["check-in overdue"], ["provider lock", "date fault"], ["x"]])
 def test_the_provider_neither_sets_nor_clears_what_the_device_finds_for_itself(reasons: list[str]) -> None:
     rig = operational()
     fail_battery(rig)
@@ -201,10 +201,9 @@ def test_the_provider_neither_sets_nor_clears_what_the_device_finds_for_itself(r
         with pytest.raises(BadMessage, match="an order names") as caught:
             rig.ask(service, message=rig.order(kind, lock_reasons=reasons))
         assert "rollback found, register fault, provider lock, inspection due" in caught.value.hint
-    if reasons:
-        refusal = answer("checkin_refusal", rig.report(), lock_reasons=reasons, reason="")
-        with pytest.raises(BadMessage):
-            rig.ask("checkin_complete", message=refusal)
+    refusal = answer("checkin_refusal", rig.report(), lock_reasons=reasons, reason="")
+    with pytest.raises(BadMessage):
+        rig.ask("checkin_complete", message=refusal)
     assert rig.everything()[:2] == before[:2]
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from pes_sim.errors import BadMessage, BadSignature, FieldError
 from pes_sim.psd import messages
-from tests.rig import REGISTERS, pki, sign
+from pes_sim.psd.registers import REGISTERS
+from tests.rig import pki, sign
 
 GRANT = {
     "psd_serial": 7, "nonce": bytes(range(16)), "message_number": 3, "ascending_mills": 740, "descending_mills": 260,

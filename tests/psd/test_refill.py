@@ -18,7 +18,8 @@ from pes_sim.errors import (
     RegisterLimit,
     StaleMessage,
 )
-from tests.rig import CUSTOMER, REGISTERS, SERIAL, Rig, answer, operational, sign
+from pes_sim.psd.registers import REGISTERS
+from tests.rig import CUSTOMER, SERIAL, Rig, answer, operational, sign
 
 
 def test_the_request_gives_serial_account_and_registers_as_the_cfr_wants() -> None:

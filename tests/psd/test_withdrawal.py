@@ -20,10 +20,11 @@ from pes_sim.errors import (
 )
 from pes_sim.psd.fields import Form, Values
 from pes_sim.psd.lifecycle import State
+from pes_sim.psd.registers import REGISTERS
 from pes_sim.psd.roles import Role
 from pes_sim.psd.services import SERVICES, Service
 from pes_sim.psd.storage import MemoryStorage
-from tests.rig import CUSTOMER, REGISTERS, SERIAL, Rig, answer, correction, operational, piece, sign
+from tests.rig import CUSTOMER, SERIAL, Rig, answer, correction, operational, piece, sign
 
 
 def begin(rig: Rig, request_id: bytes = b"") -> Values:

@@ -102,7 +102,7 @@ class Nvram:
         Raises `StorageFailed`; then nothing counts as appended, and the same numbers are used again.
         """
         if self._broken:
-            raise StorageFailed("a segment that could not be begun could not be removed either", hint="Open it again")
+            raise StorageFailed("a segment that was not begun could not be removed", hint="Power it off and on again")
         data = self._frame(kind, body, self.sequence + 1, numbers)
         if not self._firsts or self._end + len(data) > self._bank:
             self._erase_dead()
@@ -177,7 +177,7 @@ class Nvram:
         for index, (_, name) in enumerate(self._firsts):
             following = self._firsts[index + 1][0] if index + 1 < len(self._firsts) else self.sequence + 1
             if following > sequence:
-                yield from (r for r in self._scan(name) if sequence <= r.last < following)
+                yield from (record for record in self._scan(name, following - 1) if sequence <= record.last)
 
     def take_recovered(self) -> list[Record]:
         """The records of the newest two segments, oldest first. Given once: they need not stay in memory."""
@@ -207,12 +207,16 @@ class Nvram:
         head = self._read_head(bool(names))
         newest: list[Record] = []
         while names:
-            begun = _first(names[-1]) <= head or self._storage.size(names[-1]) == 2 * self._bank
-            newest = self._scan(names[-1]) if begun else []
+            whole = _first(names[-1]) <= head or self._storage.size(names[-1]) == 2 * self._bank
+            newest = self._scan(names[-1]) if whole else []
             if newest or _first(names[-1]) <= head:
                 break
             # Only a cut while the segment was being begun leaves it above the head, short, or without one good record.
-            self._storage.remove(names.pop())
+            begun = names.pop()
+            try:
+                self._storage.remove(begun)
+            except StorageFailed:
+                self._broken = True  # it can be read all the same
         if head and not (newest and _first(names[-1]) >= head):
             raise IntegrityError(f"the segment of record {head} is missing or empty", hint=_NO_OLDER)
         if not newest:
@@ -251,13 +255,14 @@ class Nvram:
                 raise IntegrityError(f"record {expected} is missing before record {record.sequence}")
             expected += record.numbers
 
-    def _scan(self, name: str) -> list[Record]:
+    def _scan(self, name: str, last: int | None = None) -> list[Record]:
+        """The records of a segment: up to number `last`, which must be there, or as many as there are."""
         if self._storage.size(name) != 2 * self._bank:
             raise IntegrityError(f"{name} has {self._storage.size(name)} bytes, not {2 * self._bank}", hint=_NO_OLDER)
         bank_a, bank_b = self._banks(name, 0, self._bank)
         found: list[Record] = []
         position, expected = 0, _first(name)
-        while True:
+        while last is None or expected <= last:
             a = self._parse(bank_a, position, name, position)
             b = self._parse(bank_b, position, name, position)
             a = a if a is not None and a.sequence == expected else None
@@ -271,6 +276,10 @@ class Nvram:
             found.append(record)
             position += record.span
             expected += record.numbers
+        if last is not None:
+            if expected <= last:
+                raise IntegrityError(f"record {expected} is bad in both banks of {name}", hint=_NO_OLDER)
+            return found
         for bank in (bank_a, bank_b):
             later = self._find_later(bank, position, name, expected)
             if later is not None:
@@ -291,9 +300,10 @@ class Nvram:
         return None
 
     def _mend(self, name: str, position: int, data: bytes, *, good_a: bool) -> None:
-        self._write(name, int(good_a), position, data)
-        self._storage.sync(name)
-        self.repaired += 1
+        with contextlib.suppress(StorageFailed):  # a medium that can only be read can be read all the same
+            self._write(name, int(good_a), position, data)
+            self._storage.sync(name)
+            self.repaired += 1
 
     def _parse(self, bank: bytes, position: int, segment: str, offset: int) -> Record | None:
         if bank[position : position + 4] != MAGIC or len(bank) - position < _OVERHEAD:

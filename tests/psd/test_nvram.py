@@ -330,7 +330,7 @@ def test_a_segment_that_could_be_neither_begun_nor_removed_stops_all_writing_unt
     with pytest.raises(StorageFailed):
         nvram.append(Kind.STATE, bytes(300), lambda: b"")
     storage.sync_fails, storage.remove_fails = set(), False
-    with pytest.raises(StorageFailed, match="Open it again"):
+    with pytest.raises(StorageFailed, match="Power it off and on again"):
         append(nvram, 14)
     assert bodies(storage) == [f"body {number}" for number in range(14)]
     assert opened(storage).sequence == 15

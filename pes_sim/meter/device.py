@@ -224,13 +224,18 @@ class MeterDevice:
 
     def _bring_up_to_date(self) -> None:
         self._catch_up()
-        self._compare_books()
+        if not self._complaint:
+            self._compare_books()
 
     def _catch_up(self) -> None:
         """Takes over from the PSD's log what a power cut, or a full disk, kept out of the store."""
         following = self._store.complete_up_to() + 1
         while following and self._ask("get_status", {})["log_sequence"] >= following:
-            answer = self._ask("read_log", {"first_record": following})
+            try:
+                answer = self._ask("read_log", {"first_record": following})
+            except StorageFailed as problem:
+                self._complaint = f"the PSD's log cannot be read to the end: {problem.message}"
+                return
             entries = [unpack(entry) for entry in answer["entries"]]
             pieces = [self._piece(entry) for entry in entries if entry["piece_kind"] != PieceKind.REPRINT.label]
             for code in sorted({piece.department for piece in pieces}):
@@ -242,11 +247,20 @@ class MeterDevice:
     def _compare_books(self) -> None:
         registers = self._ask("get_registers", {})
         pieces, postage = self._store.totals()
+        missing = registers["piece_count"] - pieces, registers["ascending_mills"] - postage
+        if missing[0] > 0 and missing[1] >= 0 and self._log_was_reclaimed():
+            # The database was lost, or an older one put back, and the provider has acknowledged what it lacks.
+            self._store.carry(*missing)
+            return
         if (pieces, postage) != (registers["piece_count"], registers["ascending_mills"]):
             self._complaint = (
                 f"the meter's database holds {pieces} pieces of {dollars(postage)}, the PSD's registers say "
                 f"{registers['piece_count']} of {dollars(registers['ascending_mills'])}"
             )
+
+    def _log_was_reclaimed(self) -> bool:
+        entries = self._ask("read_log", {"first_record": 1})["entries"]
+        return not entries or unpack(entries[0])["piece_count"] > 1
 
     def _piece(self, entry: Values) -> StoredPiece:
         values = self._layout.unpack(entry["indicium"]).values

@@ -36,10 +36,14 @@ PAGE: Final = 4096
 BANK: Final = 1 << 20
 """Bytes of one bank of one segment: some 4,000 pieces, or 160 check-ins, refills or logins."""
 
+KEPT: Final = 2
+"""Segments that are never reclaimed."""
+
 _HEADER: Final = struct.Struct("<4sBBHQ")
 _SEGMENT: Final = re.compile(r"log-[0-9]{16}\.seg")
 _HEAD: Final = "head.seg"
 _NO_OLDER: Final = "The device must not go on from an older state; its last signed report is with the provider"
+_PUT_BACK: Final = "Put the segment back from a copy; the registers are not concerned"
 _OVERHEAD: Final = _HEADER.size + MAC_LENGTH
 
 
@@ -170,14 +174,40 @@ class Nvram:
         data = head + hmac.digest(self._key, head, "sha256")[:MAC_LENGTH]
         return data + bytes(-len(data) % ALIGN)
 
+    def reclaim(self, acknowledged: int) -> None:
+        """Removes the oldest segments, of which every record up to number `acknowledged` may go; never the newest two,
+        which opening and retries read. Oldest first, so that a cut leaves no gap. Raises `StorageFailed`; ask again.
+        """
+        while len(self._firsts) > KEPT and self._firsts[1][0] <= acknowledged + 1:
+            self._storage.remove(self._firsts[0][1])
+            del self._firsts[0]
+
     # Reading
 
+    @property
+    def oldest(self) -> int:
+        """Number of the first record that is kept; 0 for a blank storage."""
+        return self._firsts[0][0] if self._firsts else 0
+
     def read_from(self, sequence: int) -> Iterator[Record]:
-        """The records from number `sequence` on, a segment at a time."""
+        """The records from number `sequence` on, a segment at a time.
+
+        Raises `IntegrityError` where one is missing, `StorageFailed` where one is that opening need not read: a device
+        that lost a part of its log still knows its registers.
+        """
         for index, (_, name) in enumerate(self._firsts):
             following = self._firsts[index + 1][0] if index + 1 < len(self._firsts) else self.sequence + 1
             if following > sequence:
-                yield from (record for record in self._scan(name, following - 1) if sequence <= record.last)
+                old = index < len(self._firsts) - KEPT
+                yield from (record for record in self._whole(name, following - 1, old) if sequence <= record.last)
+
+    def _whole(self, name: str, last: int, old: bool) -> list[Record]:
+        try:
+            return self._scan(name, last)
+        except IntegrityError as problem:
+            if not old:
+                raise
+            raise StorageFailed(f"the log cannot be read: {problem.message}", hint=_PUT_BACK) from None
 
     def take_recovered(self) -> list[Record]:
         """The records of the newest two segments, oldest first. Given once: they need not stay in memory."""
@@ -278,7 +308,9 @@ class Nvram:
             expected += record.numbers
         if last is not None:
             if expected <= last:
-                raise IntegrityError(f"record {expected} is bad in both banks of {name}", hint=_NO_OLDER)
+                raise IntegrityError(
+                    f"records {expected} to {last}, from {name} on, are missing or rotten", hint=_NO_OLDER
+                )
             return found
         for bank in (bank_a, bank_b):
             later = self._find_later(bank, position, name, expected)

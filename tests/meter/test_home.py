@@ -369,7 +369,47 @@ def test_an_old_segment_that_was_deleted_is_missed_when_the_database_is_too(long
     with VirtualMeter(long_log) as meter:
         meter.print_piece(department="100")  # its pieces are in the database
     remove("meter.sqlite")(long_log)
-    with VirtualMeter(long_log) as meter, pytest.raises(IntegrityError, match="the PSD's registers say"):
+    with VirtualMeter(long_log) as meter:
+        with pytest.raises(IntegrityError, match="the PSD's log cannot be read to the end: .* are missing or rotten"):
+            meter.print_piece(department="100")
+        assert meter.status().state == "OPERATIONAL"
+        assert meter.registers().piece_count > 0
+
+
+def test_the_oldest_segment_is_missed_at_once_until_the_provider_has_acknowledged_it(long_log: Path) -> None:
+    oldest = segments(long_log)[0]
+    kept = oldest.rename(long_log / "aside")
+    with VirtualMeter(long_log) as meter:
+        assert meter.status().state == "ERROR"
+        assert "the provider has not acknowledged them" in meter.status().lock_reasons[0]
+    kept.rename(oldest)
+    with VirtualMeter(long_log) as meter:
+        assert meter.check_in().state == "OPERATIONAL"
+        assert segments(long_log)[0] != oldest
+
+
+def test_what_was_acknowledged_leaves_the_log_and_stays_in_the_books(long_log: Path) -> None:
+    with VirtualMeter(long_log) as meter:
+        before = meter.departments()
+        meter.check_in()
+        assert len(segments(long_log)) == 2
+        assert meter.departments() == before
+    with VirtualMeter(long_log) as meter:
+        assert meter.departments() == before
+
+
+def test_without_log_and_database_the_sums_are_right_and_say_what_is_not_known(long_log: Path) -> None:
+    with VirtualMeter(long_log) as meter:
+        used = meter.registers().ascending_mills
+        meter.check_in()
+    remove("meter.sqlite")(long_log)
+    for _ in range(2):
+        with VirtualMeter(long_log) as meter:
+            totals = {d.code: d for d in meter.departments()}
+            assert totals["(carried)"].name == "before the PSD's log begins"
+            assert totals["(carried)"].postage_mills + totals["100"].postage_mills == used
+            assert totals["(carried)"].pieces + totals["100"].pieces == meter.registers().piece_count
+    with VirtualMeter(long_log) as meter:
         meter.print_piece(department="100")
 
 

@@ -17,7 +17,6 @@ from pes_sim.psd.lifecycle import Lock
 from pes_sim.psd.locks import LOCKS
 from pes_sim.psd.policy import Regime
 from pes_sim.psd.profile import Profile
-from pes_sim.psd.roles import Role
 from pes_sim.psd.services import BY_NAME as PSD_SERVICES
 from pes_sim.virtual import DEFAULT_DEPARTMENTS, VirtualMeter, create
 
@@ -101,7 +100,7 @@ def status_document(meter: VirtualMeter) -> dict[str, Any]:
         "sub_state": status.sub_state,
         "lock_reasons": status.lock_reasons,
         "cleared_by": status.cleared_by,
-        "warnings": status.warnings + _without_session(status),
+        "warnings": status.warnings + _without_key(meter, status),
         "hours_to_lockout": status.hours_to_lockout,
         "device_time": iso(status.device_time),
         "clock": meter.home.config.clock,
@@ -134,8 +133,8 @@ def _what_clears(reason: str, directory: Path) -> str:
     return said[LOCKS[Lock(reason)].cleared_by]
 
 
-def _without_session(status: MeterStatus) -> list[str]:
-    if status.role == Role.USER or status.state not in PSD_SERVICES["authenticate"].states:
+def _without_key(meter: VirtualMeter, status: MeterStatus) -> list[str]:
+    if meter.home.secret() or status.state not in PSD_SERVICES["authenticate"].states:
         return []
     return ["the PSD does not know this meter: is meter.key the one that was made with it?"]
 

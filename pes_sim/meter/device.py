@@ -3,8 +3,8 @@
 * The PSD's record carries the department, so one durable write holds both the debit and who pays for it.
 * A request id counts once, for ever: the same print request gets the same indicium again.
 * What the provider has to do with goes through the meter's own connection to the data centre (`connection`).
-* The meter proves itself to its PSD at power-on, and again when somebody else's session took the place of its own. One
-  that cannot is open all the same: what needs no session, such as the registers, can be read.
+* The meter proves itself to its PSD when something needs its session, and not before: looking writes nothing. One that
+  cannot is open all the same: what needs no session, such as the registers, can be read.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class MeterDevice:
         connection: Connection = Connection.LAN,
     ) -> None:
         self._psd = psd
-        self._session = Session(psd, secret, self._bring_up_to_date)
+        self._session = Session(psd, secret)
         self._store = store
         self._rates = rates
         self._layout = layout
@@ -88,11 +88,10 @@ class MeterDevice:
         self._waiting: dict[bytes, StoredPiece] = {}
         """Pieces that are paid, and that the store would not take yet; by request id."""
         self._complaint = ""
-        """What is wrong between store and PSD; empty when nothing is."""
+        """What is wrong between store and PSD; empty when nothing is, or nobody has looked yet."""
+        self._compared = False
         self._look_again()
-        if self._ask("get_status", {})["state"] in PSD_SERVICES["authenticate"].states:
-            with contextlib.suppress(NotAuthenticated, SelfTestFailed):  # said again to whoever needs the session
-                self._session.open(clock.now())
+        self._bring_up_to_date(clock.now())
 
     def execute(self, name: str, request: Values, *, request_id: bytes, now: int) -> Values:
         """The answer to one request; see `Psd.execute`. Requests from several ports take turns."""
@@ -112,6 +111,8 @@ class MeterDevice:
     # Its own services
 
     def _print_piece(self, request: Values, request_id: bytes, now: int) -> Values:
+        if not self._compared:
+            self._bring_up_to_date(now)
         day = _date(request["mailing_date"])
         table, postage = self._postage(request, day)
         asked = {
@@ -153,6 +154,7 @@ class MeterDevice:
 
     def _get_departments(self, request: Values, request_id: bytes, now: int) -> Values:
         self._store_waiting()  # totals that lack a piece would be wrong
+        self._bring_up_to_date(now)
         found = list(itertools.islice(self._store.departments(request["from_department"]), _CHUNK + 1))
         return {
             "departments": [pack(d.values()) for d in found[:_CHUNK]],
@@ -163,7 +165,7 @@ class MeterDevice:
         return self._through_centre("refill", request, request_id, now)
 
     def _check_in(self, request: Values, request_id: bytes, now: int) -> Values:
-        self._make_safe()  # the receipt acknowledges the log, so what was in it must be safe here first
+        self._make_safe(now)  # the receipt acknowledges the log, so what was in it must be safe here first
         reply = self._through_centre("check_in", request, request_id, now)
         if reply["reason"]:
             raise RefusedByProvider(
@@ -176,7 +178,7 @@ class MeterDevice:
         return self._through_centre("cancel_refill", request, request_id, now)
 
     def _withdraw(self, request: Values, request_id: bytes, now: int) -> Values:
-        self._make_safe()  # what the PSD then states is its last word
+        self._make_safe(now)  # what the PSD then states is its last word
         return self._through_centre("withdraw", request, request_id, now)
 
     def _through_centre(self, name: str, request: Values, request_id: bytes, now: int) -> Values:
@@ -218,19 +220,28 @@ class MeterDevice:
             self._store.add(*self._waiting.values())
             self._waiting.clear()
 
-    def _make_safe(self) -> None:
+    def _make_safe(self, now: int) -> None:
         self._store_waiting()
+        self._bring_up_to_date(now)
         self._store.sync()
 
-    def _bring_up_to_date(self) -> None:
-        self._catch_up()
-        self._compare_books()
+    def _bring_up_to_date(self, now: int) -> None:
+        """Sees to it that the store holds what the PSD's registers say. Only where it does not, the log is read."""
+        if self._complaint or self._ask("get_status", {})["state"] not in PSD_SERVICES["read_log"].states:
+            return
+        if self._difference():
+            with contextlib.suppress(NotAuthenticated, SelfTestFailed):  # said again to whoever needs the session
+                self._catch_up(now)
+                self._complaint = self._difference()
+                self._compared = True
+        else:
+            self._compared = True
 
-    def _catch_up(self) -> None:
+    def _catch_up(self, now: int) -> None:
         """Takes over from the PSD's log what a power cut, or a full disk, kept out of the store."""
         following = self._store.complete_up_to() + 1
         while following and self._ask("get_status", {})["log_sequence"] >= following:
-            answer = self._ask("read_log", {"first_record": following})
+            answer = self._session.execute("read_log", {"first_record": following}, request_id=b"", now=now)
             entries = [unpack(entry) for entry in answer["entries"]]
             pieces = [self._piece(entry) for entry in entries if entry["piece_kind"] != PieceKind.REPRINT.label]
             for code in sorted({piece.department for piece in pieces}):
@@ -239,14 +250,16 @@ class MeterDevice:
             self._store.add(*pieces)
             following = answer["next_record"]
 
-    def _compare_books(self) -> None:
+    def _difference(self) -> str:
+        """What store and registers say, where it is not the same."""
         registers = self._ask("get_registers", {})
         pieces, postage = self._store.totals()
-        if (pieces, postage) != (registers["piece_count"], registers["ascending_mills"]):
-            self._complaint = (
-                f"the meter's database holds {pieces} pieces of {dollars(postage)}, the PSD's registers say "
-                f"{registers['piece_count']} of {dollars(registers['ascending_mills'])}"
-            )
+        if (pieces, postage) == (registers["piece_count"], registers["ascending_mills"]):
+            return ""
+        return (
+            f"the meter's database holds {pieces} pieces of {dollars(postage)}, the PSD's registers say "
+            f"{registers['piece_count']} of {dollars(registers['ascending_mills'])}"
+        )
 
     def _piece(self, entry: Values) -> StoredPiece:
         values = self._layout.unpack(entry["indicium"]).values

@@ -151,9 +151,9 @@ class MeterHome:
         self._store = MeterStore(path)
         for code, name in departments.items():
             self._store.add_department(code, str(name))
-        return MeterDevice(psd, self._store, rates.built_in(), layout, self.clock, centre, self._secret())
+        return MeterDevice(psd, self._store, rates.built_in(), layout, self.clock, centre, self.secret())
 
-    def _secret(self) -> bytes:
+    def secret(self) -> bytes:
         """What is in `meter.key`; empty where it is missing or another meter's. The meter says so when it is needed."""
         path = self.directory / "meter.key"
         secret = _read(path) if path.exists() else b""

@@ -176,6 +176,19 @@ def test_the_status_for_people(cli: Cli, meter: Path) -> None:
     assert "SPECIMEN ONLY" in lines[10]
 
 
+def test_the_status_writes_nothing(cli: Cli, meter: Path) -> None:
+    def files() -> dict[str, bytes]:
+        return {str(p): p.read_bytes() for p in meter.rglob("*") if p.is_file() and p.name != "lock"}
+
+    with VirtualMeter(meter) as opened:
+        opened.print_piece(department="200")
+    before = files()
+    for options in ([], ["--json"]):
+        assert cli("meter", "status", meter, *options).code == 0
+    assert cli("meter", "specimens", meter).code == 0
+    assert files() == before
+
+
 def test_the_status_of_a_locked_meter_says_what_clears_it(cli: Cli, meter: Path) -> None:
     assert (
         cli("meter", "advance", meter, "73h").out == "the clock stands at 2026-01-08T16:00:00Z; the meter is LOCKED\n"

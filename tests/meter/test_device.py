@@ -440,7 +440,7 @@ def test_also_when_its_log_has_grown_again_to_the_same_length(bench: Bench) -> N
     bench.print(ONE)
     bench.storage.areas = image
     bench.power_on()
-    bench.ask_psd("checkin_begin")  # a record of another kind takes the lost one's number
+    bench.ask("checkin_begin")  # a record of another kind takes the lost one's number
     bench.power_on()
     with pytest.raises(IntegrityError, match="holds 1 pieces"):
         bench.print(OTHER)

@@ -14,7 +14,9 @@ from pathlib import Path
 from pes_sim.clock import Clock, SystemClock, VirtualClock
 from pes_sim.entropy import Entropy, SeededEntropy, SystemEntropy, child
 from pes_sim.errors import UsageError
+from pes_sim.link.bare import BarePsd
 from pes_sim.link.client import Client
+from pes_sim.link.device import Endpoint
 from pes_sim.link.ports import PtyServer, open_host
 from pes_sim.meter.home import (
     MeterConfig,
@@ -49,7 +51,7 @@ class VirtualMeter(Meter):
 
     def __init__(self, directory: Path | None = None, *, failing_self_tests: Iterable[str] = ()) -> None:
         failing = _self_tests(failing_self_tests)
-        self._server: PtyServer | None = None
+        self._servers: dict[str, PtyServer] = {}
         with ExitStack() as opened:
             if directory is None:
                 made = tempfile.mkdtemp(prefix="pes-sim-")
@@ -79,16 +81,31 @@ class VirtualMeter(Meter):
             raise UsageError("this meter runs on the real clock, which only time moves", hint="Make a virtual one")
         self.clock.advance(microseconds)
 
+    @property
+    def psd(self) -> BarePsd:
+        """Its security device alone, for any service of docs/psd.md. It takes turns with the meter."""
+        return self._device.psd
+
     def serve_pty(self) -> str:
         """Puts the meter on a pseudo-terminal until `close`; gives its path, ready to be opened."""
-        if self._server is None:
-            self._server = PtyServer(self._device, self.clock)
-        return self._server.path
+        return self._serve(self._device)
+
+    def serve_psd_pty(self) -> str:
+        """The same for its PSD alone, as a mainboard finds it. Meter and port take turns; a login of one ends the
+        session of the other, which the meter opens again when it needs it. What the port dispenses for a department
+        counts for that department, anything else for the department `?`.
+        """
+        return self._serve(self.psd)
+
+    def _serve(self, endpoint: Endpoint) -> str:
+        if endpoint.kind not in self._servers:
+            self._servers[endpoint.kind] = PtyServer(endpoint, self.clock)
+        return self._servers[endpoint.kind].path
 
     def close(self) -> None:
         """Powers off."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers.values():
+            server.close()
         self._opened.close()
 
     def __enter__(self) -> VirtualMeter:

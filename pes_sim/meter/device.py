@@ -13,6 +13,7 @@ import contextlib
 import itertools
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import date
 from typing import Final
 
@@ -30,6 +31,7 @@ from pes_sim.errors import (
     UnknownService,
 )
 from pes_sim.indicium.layout import Layout
+from pes_sim.link.bare import BarePsd
 from pes_sim.meter.connection import EXCHANGES, Centre, Connection, derived, usable
 from pes_sim.meter.rates import RateBook, RateTable
 from pes_sim.meter.services import BY_NAME, PASSED_THROUGH, SERVICES
@@ -37,7 +39,8 @@ from pes_sim.meter.session import Session
 from pes_sim.meter.store import MeterStore, StoredPiece
 from pes_sim.money import dollars
 from pes_sim.psd.device import Psd
-from pes_sim.psd.fields import Values, check_all, pack, unpack
+from pes_sim.psd.fields import BY_NAME as FIELDS
+from pes_sim.psd.fields import Values, check, check_all, pack, unpack
 from pes_sim.psd.piece import PieceKind, today
 from pes_sim.psd.policy import Regime
 from pes_sim.psd.services import BY_NAME as PSD_SERVICES
@@ -45,6 +48,8 @@ from pes_sim.psd.services import Service
 
 _CHUNK: Final = 6
 """Departments in one answer: they fit the smallest frame, whatever their names are written in."""
+_NOBODYS: Final = "?"
+"""The department of pieces that bear no department's code."""
 
 
 class MeterDevice:
@@ -107,6 +112,11 @@ class MeterDevice:
             check_all(service.request, request)
             answer = self._own[name](request, request_id, now)
             return {field.name: answer[field.name] for field in service.reply}
+
+    @property
+    def psd(self) -> BarePsd:
+        """Its PSD, for a port of its own, or for a look from another thread: it takes turns with the meter."""
+        return BarePsd(self._psd, self._turn)
 
     # Its own services
 
@@ -247,8 +257,16 @@ class MeterDevice:
             for code in sorted({piece.department for piece in pieces}):
                 if not self._store.has_department(code):
                     self._store.add_department(code, "(found in the PSD's log)")
-            self._store.add(*pieces)
+            for piece in pieces:
+                self._store.add(self._found_once(piece))
             following = answer["next_record"]
+
+    def _found_once(self, piece: StoredPiece) -> StoredPiece:
+        """A batch (which only the PSD's own port takes) is one request: its id finds its first piece alone."""
+        first = self._store.find(piece.request_id)
+        if first is None or first.record == piece.record:
+            return piece
+        return replace(piece, request_id=piece.request_id + piece.record.to_bytes(8, "big"))
 
     def _difference(self) -> str:
         """What store and registers say, where it is not the same."""
@@ -268,7 +286,7 @@ class MeterDevice:
             request_id=entry["request_id"],
             time=entry["device_time"],
             printed_on=today(entry["device_time"], self._utc_offset).isoformat(),
-            department=entry["reference"].decode(),
+            department=_department(entry["reference"]),
             mailing_date=str(values["mailing_date"]),
             mail_class=str(values["mail_class"]),
             weight=int(values["weight"]),
@@ -281,6 +299,16 @@ class MeterDevice:
             piece_count=entry["piece_count"],
             zero_piece_count=entry["zero_piece_count"],
         )
+
+
+def _department(reference: bytes) -> str:
+    """Who pays for a piece. The PSD's own port takes any reference: what is no code is all one department's."""
+    with contextlib.suppress(ValueError):
+        code = reference.decode()
+        check(FIELDS["department"], code)
+        if code.isprintable() and code:
+            return code
+    return _NOBODYS
 
 
 def _date(text: str) -> date:

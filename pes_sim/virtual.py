@@ -10,10 +10,11 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Final
 
 from pes_sim.clock import Clock, SystemClock, VirtualClock
 from pes_sim.entropy import Entropy, SeededEntropy, SystemEntropy, child
-from pes_sim.errors import UsageError
+from pes_sim.errors import FieldError, UsageError
 from pes_sim.link.bare import BarePsd
 from pes_sim.link.client import Client
 from pes_sim.link.device import Endpoint
@@ -27,11 +28,13 @@ from pes_sim.meter.home import (
     finish_home,
     open_home,
 )
-from pes_sim.meter.meter import LocalCaller, Meter
+from pes_sim.meter.meter import LocalCaller, Meter, MeterStatus
 from pes_sim.meter.services import BY_NAME
 from pes_sim.money import mills
 from pes_sim.provider.centre import DataCentre
 from pes_sim.provider.pki import pem
+from pes_sim.psd.lifecycle import Lock
+from pes_sim.psd.locks import LOCKS
 from pes_sim.psd.policy import Regime
 from pes_sim.psd.profile import Profile
 from pes_sim.psd.selftest import TestName
@@ -40,6 +43,16 @@ from pes_sim.psd.storage import write_atomically
 DEFAULT_DEPARTMENTS: Mapping[str, str] = {"100": "General"}
 DEFAULT_START = 1_767_625_200 * 1_000_000
 """Where a virtual clock begins unless told otherwise: 2026-01-05T15:00:00Z, a Monday."""
+
+PROVIDERS_LOCKS: Final = tuple(lock.value for lock, row in LOCKS.items() if row.ordered)
+"""Reasons that the provider locks a device for, and unlocks it."""
+_ORDERS: Final[Mapping[str, str]] = {
+    "lock": "lock_order",
+    "unlock": "unlock_order",
+    "set_time": "time_setting",
+    "reauthorize": "reauthorization",
+}
+"""Services of the PSD that the meter passes on, with the kind of message that orders them."""
 
 
 class VirtualMeter(Meter):
@@ -80,6 +93,32 @@ class VirtualMeter(Meter):
         if not isinstance(self.clock, VirtualClock):
             raise UsageError("this meter runs on the real clock, which only time moves", hint="Make a virtual one")
         self.clock.advance(microseconds)
+
+    def order(self, service: str, **fields: object) -> MeterStatus:
+        """Has the provider order something of the PSD: `lock`, `unlock`, `set_time` or `reauthorize`; gives the status.
+
+        `fields` are the order's own, by the names of its message in docs/protocol.md. Raises `FieldError` or
+        `BadMessage` for what no device would obey.
+        """
+        if service not in _ORDERS:
+            raise FieldError(f"{service!r} is no order to a meter", hint=f"Known: {', '.join(_ORDERS)}")
+        challenge = self._caller.call("challenge", {})
+        message = self.centre.order(_ORDERS[service], self.info()["psd_serial"], challenge, **fields)
+        self._caller.call(service, {"message": message})
+        return self.status()
+
+    def lock(self, *reasons: str) -> MeterStatus:
+        """The provider's lock, for the reasons of `PROVIDERS_LOCKS` that are given, or as its own."""
+        return self.order("lock", lock_reasons=list(reasons) or [Lock.PROVIDER.value])
+
+    def unlock(self, *reasons: str) -> MeterStatus:
+        """The provider's unlock, for the reasons given, or for all that it may clear of those that hold.
+
+        Wrong proofs of identity are forgotten by it in any case, and a device need not be locked for that.
+        """
+        held = [reason for reason in self.status().lock_reasons if reason in PROVIDERS_LOCKS]
+        # An order names a reason at least; one that does not hold changes nothing.
+        return self.order("unlock", lock_reasons=list(reasons) or held or [Lock.PROVIDER.value])
 
     @property
     def psd(self) -> BarePsd:

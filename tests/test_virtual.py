@@ -18,7 +18,7 @@ import pytest
 
 from pes_sim.clock import HOUR, MINUTE, VirtualClock
 from pes_sim.entropy import SystemEntropy
-from pes_sim.errors import LinkError, LockedCheckinOverdue, NotAuthenticated, RefusedByProvider, UsageError
+from pes_sim.errors import FieldError, LinkError, LockedCheckinOverdue, NotAuthenticated, RefusedByProvider, UsageError
 from pes_sim.indicium import layout
 from pes_sim.indicium.api import verify
 from pes_sim.indicium.verify import Verdict
@@ -218,6 +218,30 @@ def test_a_port_behind_which_nobody_answers_is_given_up_and_closed(monkeypatch: 
     assert len(failures) == 2
     os.close(theirs)
     os.close(ours)
+
+
+# --- the provider's orders -------------------------------------------------------------------------------------------
+
+
+def test_the_provider_locks_it_sets_its_time_and_moves_it() -> None:
+    with VirtualMeter() as meter:
+        assert meter.lock().lock_reasons == ["provider lock"]
+        assert meter.lock("inspection due").lock_reasons == ["provider lock", "inspection due"]
+        assert meter.unlock("provider lock").lock_reasons == ["inspection due"]
+        assert meter.unlock().state == "OPERATIONAL"
+        later = meter.clock.now() + HOUR
+        assert meter.order("set_time", device_time=later).device_time == later
+        meter.order("reauthorize", licensing_zip="10001", customer="B", utc_offset_minutes=0)
+        assert meter.info()["licensing_zip"] == "10001"
+
+
+def test_an_order_that_a_meter_does_not_pass_on_is_named_with_those_that_it_does() -> None:
+    with VirtualMeter() as meter:
+        for service in ("renew_key", "refill_complete", "open"):
+            with pytest.raises(
+                FieldError, match=f"'{service}' is no order to a meter. Known: lock, unlock, set_time, "
+            ):
+                meter.order(service)
 
 
 # --- its PSD alone ---------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +62,7 @@ def run_status(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(document, indent=2))
         return 0
-    under_way = f", {document['sub_state']}" if document["sub_state"] else ""
-    print(f"Meter {document['psd_serial']}: {document['state']}{under_way}")
-    for reason in document["lock_reasons"]:
-        print(f"  because: {reason}.{_what_clears(reason, options.directory)}")
-    for name in document["self_tests_failed"]:
-        print(f"  failed self-test: {name}")
+    print_state(document, options.directory)
     for warning in document["warnings"]:
         print(f"  warning: {warning}")
     hours = document["hours_to_lockout"]
@@ -81,6 +77,16 @@ def run_status(options: argparse.Namespace) -> int:
         print(f"  department {code} {total['name']}: {total['piece_count']} pieces, {dollars(total['postage_mills'])}")
     print(f"  {document['notice']}")
     return 0
+
+
+def print_state(document: Mapping[str, Any], directory: Path) -> None:
+    """A line on the state of a `status_document`, and one on everything that stands in the way."""
+    under_way = f", {document['sub_state']}" if document["sub_state"] else ""
+    print(f"Meter {document['psd_serial']}: {document['state']}{under_way}")
+    for reason in document["lock_reasons"]:
+        print(f"  because: {reason}.{_what_clears(reason, directory)}")
+    for name in document["self_tests_failed"]:
+        print(f"  failed self-test: {name}")
 
 
 def status_document(meter: VirtualMeter) -> dict[str, Any]:
@@ -128,7 +134,7 @@ def _what_clears(reason: str, directory: Path) -> str:
     said = {
         "checkin_complete": f" A check-in clears it: pes-sim meter checkin {directory}",
         "set_time": " The provider clears it, who sets the time",
-        "unlock": " The provider clears it, by its order to unlock",
+        "unlock": f" The provider clears it, by its order to unlock: pes-sim meter unlock {directory}",
     }
     return said[LOCKS[Lock(reason)].cleared_by]
 

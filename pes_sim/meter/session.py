@@ -27,6 +27,11 @@ _OUT_OF_SERVICE: Final[Mapping[str, str]] = {
     "lost: put it back then. The registers can still be read",
 }
 """What to do about a PSD that serves no more, or not yet."""
+_PUT_BACK: Final = (
+    "Put back the meter.key that was made with the meter, and power it on again. The registers can be read without it"
+)
+_WAIT: Final = "Wait so long, then power the meter on again"
+_UNLOCK: Final = "The provider's order to unlock lets them be forgotten; power the meter on again then"
 
 
 class Session:
@@ -37,6 +42,7 @@ class Session:
         self._secret = secret
         self._unknown = "" if secret else "meter.key is missing, or another meter's"
         """Why the PSD does not know this meter; empty where that was not found."""
+        self._remedy = _PUT_BACK
         self._tried = False
 
     def execute(self, name: str, request: Values, *, request_id: bytes, now: int) -> Values:
@@ -63,11 +69,12 @@ class Session:
                 log_in(self._psd, self._secret, serial, now)
             except (AuthenticationFailed, AuthenticationWaits) as problem:
                 self._unknown = f"it does not take the secret in meter.key: {problem.message}"
+                if isinstance(problem, AuthenticationWaits):
+                    self._remedy = _WAIT if "seconds" in problem.detail else _UNLOCK
         if self._unknown:
             raise NotAuthenticated(
                 f"the PSD does not know this meter: {self._unknown}",
-                hint="Put back the meter.key that was made with the meter, and power it on again. The registers can be "
-                "read without it",
+                hint=self._remedy,
                 roles=[Role.USER.value],
             )
 

@@ -218,8 +218,8 @@ def test_the_status_names_every_lock_with_what_clears_it_and_what_is_under_way(c
     lines = cli("meter", "status", meter).out.splitlines()
     assert lines[:4] == [
         f"Meter {SERIAL}: LOCKED, REFILL_PENDING",
-        "  because: register fault. The provider clears it, by its order to unlock",
-        "  because: provider lock. The provider clears it, by its order to unlock",
+        f"  because: register fault. The provider clears it, by its order to unlock: pes-sim meter unlock {meter}",
+        f"  because: provider lock. The provider clears it, by its order to unlock: pes-sim meter unlock {meter}",
         f"  because: check-in overdue. A check-in clears it: pes-sim meter checkin {meter}",
     ]
 

@@ -90,8 +90,9 @@ def test_a_psd_that_waits_after_wrong_proofs_is_named_with_the_time(bench: Bench
             bench.print()
     bench.secret = right
     bench.power_on()
-    with pytest.raises(NotAuthenticated, match=r"the next is looked at in \d s"):
+    with pytest.raises(NotAuthenticated, match=r"the next is looked at in \d s") as refusal:
         bench.print()
+    assert refusal.value.hint == "Wait so long, then power the meter on again"
     bench.clock.advance(60_000_000)
     bench.power_on()
     bench.print()

@@ -19,6 +19,7 @@ from pes_sim.link.bare import BarePsd
 from pes_sim.link.client import Client
 from pes_sim.link.device import Endpoint
 from pes_sim.link.ports import PtyServer, open_host
+from pes_sim.meter.connection import Connection
 from pes_sim.meter.home import (
     MeterConfig,
     MeterHome,
@@ -37,6 +38,7 @@ from pes_sim.psd.lifecycle import Lock
 from pes_sim.psd.locks import LOCKS
 from pes_sim.psd.policy import Regime
 from pes_sim.psd.profile import Profile
+from pes_sim.psd.rtc import Rtc
 from pes_sim.psd.selftest import TestName
 from pes_sim.psd.storage import write_atomically
 
@@ -59,10 +61,18 @@ class VirtualMeter(Meter):
     """A meter in this process, powered on, with `clock` and `centre` beside it. Use it in a `with`.
 
     Without a directory it is a fresh meter, checked in, that is gone after the `with`; with one it is the meter that
-    `pes-sim meter new` (or `create`) made there. `failing_self_tests` are names from docs/psd.md.
+    `pes-sim meter new` (or `create`) made there. For this power-on: `failing_self_tests` are names from docs/psd.md,
+    `rtc` is the PSD's real-time clock, `connection` what the meter reaches its data centre by.
     """
 
-    def __init__(self, directory: Path | None = None, *, failing_self_tests: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        directory: Path | None = None,
+        *,
+        failing_self_tests: Iterable[str] = (),
+        rtc: Rtc = Rtc(),  # noqa: B008  # immutable
+        connection: Connection = Connection.LAN,
+    ) -> None:
         failing = _self_tests(failing_self_tests)
         self._servers: dict[str, PtyServer] = {}
         with ExitStack() as opened:
@@ -78,6 +88,7 @@ class VirtualMeter(Meter):
             self.centre = DataCentre(directory / "provider", clock=self.clock, entropy=child(entropy, "provider"))
             opened.callback(self.centre.close)
             self._home.failing = failing
+            self._home.rtc, self._home.connection = rtc, connection
             self._device = self._home.power_on(self.centre)
             drawn = child(entropy, f"requests after record {self._log_sequence()}")
             super().__init__(LocalCaller(self._device, self.clock, drawn))

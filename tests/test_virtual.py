@@ -24,6 +24,7 @@ from pes_sim.indicium.api import verify
 from pes_sim.indicium.verify import Verdict
 from pes_sim.link.client import Client
 from pes_sim.link.ports import open_host
+from pes_sim.meter.connection import Connection
 from pes_sim.meter.meter import Meter
 from pes_sim.meter.store import DepartmentTotal
 from pes_sim.provider.centre import DataCentre
@@ -33,6 +34,7 @@ from pes_sim.psd.device import Psd
 from pes_sim.psd.fields import Values, pack
 from pes_sim.psd.policy import Regime
 from pes_sim.psd.profile import Profile
+from pes_sim.psd.rtc import Rtc
 from pes_sim.psd.services import BY_NAME
 from pes_sim.virtual import DEFAULT_START, VirtualMeter, connect, create
 from tests.link.fakes import is_free
@@ -218,6 +220,35 @@ def test_a_port_behind_which_nobody_answers_is_given_up_and_closed(monkeypatch: 
     assert len(failures) == 2
     os.close(theirs)
     os.close(ours)
+
+
+# --- another clock, another line -------------------------------------------------------------------------------------
+
+
+def test_its_psds_clock_may_drift_or_lose_its_time_from_this_power_on(tmp_path: Path) -> None:
+    directory = copy_of_a_meter(tmp_path / "m1")
+    with VirtualMeter(directory, rtc=Rtc(drift_ppm=1_000_000)) as meter:
+        before = meter.status().device_time
+        meter.advance(HOUR)
+        assert meter.status().device_time == before + 2 * HOUR
+    with VirtualMeter(directory, rtc=Rtc(battery_failed=True)) as meter:
+        assert (meter.status().state, meter.status().lock_reasons) == ("LOCKED", ["date fault"])
+        assert meter.order("set_time", device_time=meter.clock.now() + HOUR).state == "OPERATIONAL"
+    with VirtualMeter(directory) as meter:
+        assert meter.status().state == "OPERATIONAL"
+
+
+@pytest.mark.parametrize("regime", Regime)
+def test_a_meter_may_dial_up_under_the_older_rules_only(tmp_path: Path, regime: Regime) -> None:
+    create(tmp_path / "m1", regime=regime)
+    with VirtualMeter(tmp_path / "m1", connection=Connection.DIAL_UP) as meter:
+        if regime is Regime.IBI:
+            meter.check_in()
+        else:
+            with pytest.raises(LinkError, match="this one dials up"):
+                meter.check_in()
+    with VirtualMeter(tmp_path / "m1") as meter:
+        meter.check_in()
 
 
 # --- the provider's orders -------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ from pes_sim.entropy import Entropy, SeededEntropy, SystemEntropy, child
 from pes_sim.errors import HostileDirectory, IntegrityError, LayoutError, StorageFailed, UsageError
 from pes_sim.indicium import layout as layouts
 from pes_sim.meter import rates
-from pes_sim.meter.connection import Centre
+from pes_sim.meter.connection import Centre, Connection
 from pes_sim.meter.device import MeterDevice
 from pes_sim.meter.session import log_in
 from pes_sim.meter.store import MeterStore
@@ -117,6 +117,9 @@ class MeterHome:
         self.config = config
         self.clock = clock
         self.rtc = Rtc()
+        """The PSD's real-time clock, from the next power-on."""
+        self.connection = Connection.LAN
+        """What the meter reaches its data centre by, from the next power-on."""
         self.failing: frozenset[TestName] = frozenset()
         """Self-tests of the PSD that fail, from the next power-on."""
         self._storage = FileStorage(directory / "psd")
@@ -151,7 +154,9 @@ class MeterHome:
         self._store = MeterStore(path)
         for code, name in departments.items():
             self._store.add_department(code, str(name))
-        return MeterDevice(psd, self._store, rates.built_in(), layout, self.clock, centre, self.secret())
+        return MeterDevice(
+            psd, self._store, rates.built_in(), layout, self.clock, centre, self.secret(), self.connection
+        )  # fmt: skip
 
     def secret(self) -> bytes:
         """What is in `meter.key`; empty where it is missing or another meter's. The meter says so when it is needed."""

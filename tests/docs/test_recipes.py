@@ -59,7 +59,8 @@ def test_the_ways_to_a_psd_in_python_run(number: int, tmp_path: Path, monkeypatc
     if "PKCS11_MODULE" in program:
         for name, value in (("MODULE", softhsm.module()), ("TOKEN", softhsm.TOKEN), ("PIN", softhsm.PIN)):
             monkeypatch.setenv(f"PKCS11_{name}", value)
-    run(sys.executable, "-c", program, cwd=tmp_path)
+    output = run(sys.executable, "-c", program, cwd=tmp_path)
+    assert ("and this one dials up" in output) is ("DIAL_UP" in program)
 
 
 def test_there_is_no_other_way_to_a_psd() -> None:

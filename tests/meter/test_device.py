@@ -620,6 +620,7 @@ ANSWERS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "get_status": lambda bench: bench.ask("get_status"),
     "get_registers": lambda bench: bench.ask("get_registers"),
     "get_certificates": lambda bench: bench.ask("get_certificates"),
+    "self_test": lambda bench: bench.ask("self_test"),
     "cancel_refill": lambda bench: pending(bench).ask("cancel_refill"),
     "withdraw": lambda bench: bench.ask("withdraw"),
     "refill_begin": lambda bench: bench.ask("refill_begin", amount_mills=1_000),

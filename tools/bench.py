@@ -23,9 +23,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from pes_sim.entropy import SystemEntropy
 from pes_sim.link.client import Client
-from pes_sim.link.ports import PtyServer, open_host
-from pes_sim.psd.device import Psd
-from pes_sim.psd.services import BY_NAME, SERVICES
+from pes_sim.link.ports import open_host
+from pes_sim.psd.services import BY_NAME
 from pes_sim.virtual import VirtualMeter, create
 
 ROUNDS = 9
@@ -88,16 +87,6 @@ ASKED = {"postage_mills": 1, "mail_class": "first_class_letter", "weight": 100, 
          "reference": b"100"}  # fmt: skip
 
 
-class BarePsd:
-    """A meter's PSD as it would stand on the port of a mainboard."""
-
-    kind = "psd"
-
-    def __init__(self, psd: Psd) -> None:
-        self.execute = psd.execute
-        self.services = {service.code: service for service in SERVICES}
-
-
 def funded(folder: Path) -> VirtualMeter:
     """A meter in `folder` with postage enough."""
     create(folder, deposit_mills=10**9)
@@ -119,8 +108,8 @@ def processors() -> tuple[set[int], set[int]]:
 def serve(folder: Path) -> int:
     """The other process: a PSD on a pseudo-terminal until standard input ends."""
     os.sched_setaffinity(0, processors()[0])
-    with funded(folder) as meter, PtyServer(BarePsd(meter._device._psd), meter.clock) as server:
-        print(server.path, flush=True)
+    with funded(folder) as meter:
+        print(meter.serve_psd_pty(), flush=True)
         sys.stdin.read()
     return 0
 

@@ -31,7 +31,7 @@ from pes_sim.entropy import Entropy, SeededEntropy, SystemEntropy, child
 from pes_sim.errors import HostileDirectory, IntegrityError, LayoutError, StorageFailed, UsageError
 from pes_sim.indicium import layout as layouts
 from pes_sim.meter import rates
-from pes_sim.meter.connection import Centre
+from pes_sim.meter.connection import Centre, Connection
 from pes_sim.meter.device import MeterDevice
 from pes_sim.meter.session import log_in
 from pes_sim.meter.store import MeterStore
@@ -117,6 +117,9 @@ class MeterHome:
         self.config = config
         self.clock = clock
         self.rtc = Rtc()
+        """The PSD's real-time clock, from the next power-on."""
+        self.connection = Connection.LAN
+        """What the meter reaches its data centre by, from the next power-on."""
         self.failing: frozenset[TestName] = frozenset()
         """Self-tests of the PSD that fail, from the next power-on."""
         self._storage = FileStorage(directory / "psd")
@@ -135,7 +138,7 @@ class MeterHome:
                 raise IntegrityError(f"{path} is missing", hint="Without it the PSD's log cannot be read: restore it")
             write_atomically(path, child(self.entropy, "master key")(MASTER_KEY_LENGTH), 0o600)
         vault = FileVault(self.directory / "psd" / "kek.key")
-        keys = SoftwareKeyStoreNotForProduction(_read(path), child(self.entropy, "psd key"), vault)
+        keys = SoftwareKeyStoreNotForProduction(_master_key(path), child(self.entropy, "psd key"), vault)
         if self.config.key_check not in ("", key_check(keys)):
             raise IntegrityError(f"{path} is another meter's master key", hint=_RESTORE)
         return Psd(
@@ -151,9 +154,11 @@ class MeterHome:
         self._store = MeterStore(path)
         for code, name in departments.items():
             self._store.add_department(code, str(name))
-        return MeterDevice(psd, self._store, rates.built_in(), layout, self.clock, centre, self._secret())
+        return MeterDevice(
+            psd, self._store, rates.built_in(), layout, self.clock, centre, self.secret(), self.connection
+        )  # fmt: skip
 
-    def _secret(self) -> bytes:
+    def secret(self) -> bytes:
         """What is in `meter.key`; empty where it is missing or another meter's. The meter says so when it is needed."""
         path = self.directory / "meter.key"
         secret = _read(path) if path.exists() else b""
@@ -238,7 +243,8 @@ def create_home(
 
 def finish_home(directory: Path, config: MeterConfig) -> None:
     """Writes the meter down, as the last step of making it."""
-    keys = SoftwareKeyStoreNotForProduction(_read(directory / "psd" / "master.key"), SystemEntropy(), MemoryVault())
+    master = _master_key(directory / "psd" / "master.key")
+    keys = SoftwareKeyStoreNotForProduction(master, SystemEntropy(), MemoryVault())
     notice = "SPECIMEN ONLY. A simulated meter; nothing it prints is valid postage."
     checks = {"key_check": key_check(keys), "secret_check": secret_check(_read(directory / "meter.key"))}
     document = {"format": FORMAT, "notice": notice, **asdict(config), **checks}
@@ -298,8 +304,8 @@ def read_config(directory: Path) -> MeterConfig:
     if wrong or document.get("clock", "real") not in ("real", "virtual"):
         raise UsageError(f"{path}: {', '.join(wrong) or 'clock'} is not what it must be", hint=_RESTORE)
     config = MeterConfig(**document)
-    for unknown in _unknown_rules(config):
-        raise UsageError(f"{path}: {unknown}", hint=_RESTORE)
+    for fault in (*_unknown_rules(config), *_out_of_range(config)):
+        raise UsageError(f"{path}: {fault}", hint=_RESTORE)
     return config
 
 
@@ -308,6 +314,22 @@ def _unknown_rules(config: MeterConfig) -> Iterator[str]:
         value = getattr(config, name)
         if value not in list(kind):
             yield f"{name} {value!r} is unknown; known: {', '.join(kind)}"
+
+
+def _out_of_range(config: MeterConfig) -> Iterator[str]:
+    for name in ("psd_serial", "utc_offset_minutes"):
+        value, field = getattr(config, name), BY_NAME[name]
+        if not field.least <= value <= field.limit:
+            yield f"{name} {value} is out of range; allowed: {field.least} to {field.limit}"
+
+
+def _master_key(path: Path) -> bytes:
+    """The PSD's master key. Raises `IntegrityError`, naming the file, for one of another length."""
+    key = _read(path)
+    if len(key) != MASTER_KEY_LENGTH:
+        what = f"has {len(key)} bytes, not {MASTER_KEY_LENGTH}" if key else "is empty"
+        raise IntegrityError(f"{path} {what}", hint=_RESTORE)
+    return key
 
 
 def _read_clock(path: Path) -> int:

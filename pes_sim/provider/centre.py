@@ -153,7 +153,8 @@ class DataCentre:
         with self._transaction() as connection:
             psd = self._registry.get(connection, psd_serial)
             if psd.withdrawn and kind != "lock_order":
-                raise RefusedByProvider(f"PSD {psd_serial} was withdrawn from service", hint="It can only be locked")
+                hint = "Only an older image of it that was put back can be locked"
+                raise RefusedByProvider(f"PSD {psd_serial} was withdrawn from service", hint=hint)
             answered = {name: challenge[name] for name in ("nonce", "message_number")}
             message = self._sign(kind, {"psd_serial": psd_serial} | answered | psd.registers, **fields)
             _, said = messages.peek(message, kind)

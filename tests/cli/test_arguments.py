@@ -24,6 +24,11 @@ COMMANDS = [
     "meter deposit",
     "meter checkin",
     "meter advance",
+    "meter cancel-refill",
+    "meter withdraw",
+    "meter lock",
+    "meter unlock",
+    "meter self-test",
     "meter specimens",
 ]
 

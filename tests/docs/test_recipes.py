@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import softhsm
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -46,6 +48,34 @@ def test_the_readmes_commands_run_one_after_the_other(tmp_path: Path) -> None:
     assert re.search(r"(\d+) of \1 valid", output[2])
     assert '"state": "LOCKED"' in output[4]
     assert "OPERATIONAL" in output[5]
+
+
+PSD_PYTHON = ("in a program", "on a pseudo-terminal", "another clock and line", "a token")
+
+
+@pytest.mark.parametrize("number", range(len(PSD_PYTHON)), ids=PSD_PYTHON)
+def test_the_ways_to_a_psd_in_python_run(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = blocks("docs/psd.md", "python")[number]
+    if "PKCS11_MODULE" in program:
+        for name, value in (("MODULE", softhsm.module()), ("TOKEN", softhsm.TOKEN), ("PIN", softhsm.PIN)):
+            monkeypatch.setenv(f"PKCS11_{name}", value)
+    output = run(sys.executable, "-c", program, cwd=tmp_path)
+    assert ("and this one dials up" in output) is ("DIAL_UP" in program)
+
+
+def test_there_is_no_other_way_to_a_psd() -> None:
+    assert len(blocks("docs/psd.md", "python")) == len(PSD_PYTHON)
+    assert len(blocks("docs/psd.md", "sh")) == 1
+
+
+def test_the_commands_to_a_psd_run_one_after_the_other(tmp_path: Path) -> None:
+    commands = blocks("docs/psd.md", "sh")[0].strip().splitlines()
+    assert len(commands) == 5
+    output = [run("sh", "-ec", command, cwd=tmp_path) for command in commands]
+    assert "  passed: sha-256" in output[1]
+    assert "because: inspection due" in output[2]
+    assert "OPERATIONAL" in output[3]
+    assert '"state": "WITHDRAWN"' in output[4]
 
 
 def test_a_stranger_checks_a_payload_with_openssl_alone(tmp_path: Path) -> None:

@@ -218,6 +218,26 @@ DAMAGED: dict[str, tuple[Callable[[Path], None], type[PesError], str]] = {
     "a serial number in text": (change("meter.json", psd_serial="1"), UsageError, "psd_serial is not what"),
     "a layout that is a number": (change("meter.json", layout=5), UsageError, "layout is not what"),
     "an offset that is true": (change("meter.json", utc_offset_minutes=True), UsageError, "utc_offset_minutes"),
+    "an offset beyond the date line": (
+        change("meter.json", utc_offset_minutes=841),
+        UsageError,
+        "m1/meter.json: utc_offset_minutes 841 is out of range; allowed: -840 to 840",
+    ),
+    "an offset as far the other way": (
+        change("meter.json", utc_offset_minutes=-841),
+        UsageError,
+        "m1/meter.json: utc_offset_minutes -841 is out of range; allowed: -840 to 840",
+    ),
+    "a negative serial number": (
+        change("meter.json", psd_serial=-1),
+        UsageError,
+        "m1/meter.json: psd_serial -1 is out of range; allowed: 0 to 4294967295",
+    ),
+    "a serial number beyond 4 bytes": (
+        change("meter.json", psd_serial=1 << 32),
+        UsageError,
+        "m1/meter.json: psd_serial 4294967296 is out of range; allowed: 0 to 4294967295",
+    ),
     "a third kind of clock": (change("meter.json", clock="sundial"), UsageError, "clock is not what it must be"),
     "a field too many": (change("meter.json", colour="red"), UsageError, "colour is not what it must be"),
     "a layout that is unknown": (change("meter.json", layout="imi"), LayoutError, "there is no layout 'imi'"),
@@ -239,7 +259,8 @@ DAMAGED: dict[str, tuple[Callable[[Path], None], type[PesError], str]] = {
     "a clock before 1970": (write("clock.json", b'{"now": -1}'), UsageError, "clock.json tells no time"),
     "a clock behind all dates": (write("clock.json", b'{"now": %d}' % 10**20), UsageError, "clock.json tells no time"),
     "no master key": (remove("psd/master.key"), IntegrityError, "master.key is missing"),
-    "half a master key": (write("psd/master.key", bytes(16)), IntegrityError, "master key has 16 bytes, not 32"),
+    "half a master key": (write("psd/master.key", bytes(16)), IntegrityError, "psd/master.key has 16 bytes, not 32"),
+    "an empty master key": (write("psd/master.key", b""), IntegrityError, "m1/psd/master.key is empty"),
     "another master key": (write("psd/master.key", bytes(32)), IntegrityError, "another meter's master key"),
     "no log": (remove_log, IntegrityError, "holds no log"),
     "no log and no key": (both(remove_log, remove("psd/master.key")), IntegrityError, "holds no log"),
@@ -276,6 +297,16 @@ def test_a_part_that_is_missing_or_broken_is_named_and_the_rest_is_left_alone(
     intact.rename(directory)
     with VirtualMeter(directory) as meter:
         assert meter.registers().descending_mills == FUNDS
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"utc_offset_minutes": 840}, {"utc_offset_minutes": -840}, {"psd_serial": 0}, {"psd_serial": (1 << 32) - 1}],
+)
+def test_what_is_just_in_range_in_meter_json_is_taken(directory: Path, fields: dict[str, int]) -> None:
+    change("meter.json", **fields)(directory)
+    config = read_config(directory)
+    assert {name: getattr(config, name) for name in fields} == fields
 
 
 def test_without_its_sqlite_file_a_meter_is_whole_again(directory: Path) -> None:

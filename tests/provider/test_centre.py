@@ -380,7 +380,7 @@ def test_an_image_from_before_a_refill_is_found_by_a_check_in_as_well(bench: Ben
     bench.meter.check_in()
     put_back(bench, image)
     for _ in range(9):  # past all numbers that were used
-        bench.ask_psd("checkin_begin")
+        bench.ask("checkin_begin")
     with pytest.raises(RefusedByProvider, match="the control sum fell"):
         bench.meter.check_in()
     assert bench.meter.status().lock_reasons == ["rollback found"]
@@ -393,7 +393,7 @@ def test_a_log_that_got_shorter_is_found_though_every_register_is_the_same(bench
         ordered(bench, "unlock", "unlock_order", lock_reasons=["provider lock"])
     bench.meter.check_in()
     put_back(bench, image)
-    bench.ask_psd("checkin_begin")  # the number that was used
+    bench.ask("checkin_begin")  # the number that was used
     with pytest.raises(RefusedByProvider, match="the log got shorter"):
         bench.meter.check_in()
     assert bench.meter.status().lock_reasons == ["rollback found"]

@@ -10,6 +10,8 @@ from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 
 from pes_sim.clock import DAY, HOUR, LATEST, SECOND
 from pes_sim.errors import (
+    AuthenticationFailed,
+    AuthenticationWaits,
     BadMessage,
     BadSignature,
     BadTime,
@@ -326,6 +328,42 @@ def test_set_forward_over_the_lockout_it_locks() -> None:
     assert rig.status()["lock_reasons"] == ["check-in overdue"]  # it was found, so a check-in must clear it
     rig.check_in()
     rig.dispense()
+
+
+@pytest.mark.parametrize("step", [1, HOUR, 60 * HOUR])
+def test_set_forward_it_brings_the_lockout_nearer_by_just_that(step: int) -> None:
+    rig = operational()
+    obey(rig, "set_time", device_time=rig.now + step)
+    rig.now += 72 * HOUR - step - 1
+    assert rig.status()["state"] == State.OPERATIONAL
+    rig.now += 1
+    assert rig.status()["state"] == State.LOCKED
+
+
+@pytest.mark.parametrize("back", [0, SECOND, 10 * DAY])
+def test_a_wait_after_wrong_proofs_was_on_the_old_time_and_ends_with_it(back: int) -> None:
+    rig = operational()
+    for _ in range(3):
+        rig.challenge()
+        with pytest.raises(AuthenticationFailed):
+            rig.ask("authenticate", role="customer's meter", proof=b"wrong")
+    with pytest.raises(AuthenticationWaits):
+        rig.log_in()
+    obey(rig, "set_time", device_time=rig.now - back)
+    rig.log_in()
+    rig.dispense(mailing_date=rig.status()["today"])
+
+
+def test_the_time_makes_no_wrong_proof_forgotten() -> None:
+    rig = operational()
+    for failed in range(1, 11):
+        rig.challenge()
+        with pytest.raises(AuthenticationFailed) as caught:
+            rig.ask("authenticate", role="customer's meter", proof=b"wrong")
+        assert caught.value.detail == {"attempts_left": 10 - failed}
+        obey(rig, "set_time", device_time=rig.now)
+    with pytest.raises(AuthenticationWaits, match="10 wrong proofs in a row"):
+        rig.log_in()
 
 
 @pytest.mark.parametrize("back", [1, HOUR, 71 * HOUR, 10 * DAY])

@@ -6,7 +6,8 @@ import pytest
 
 from pes_sim.clock import HOUR
 from pes_sim.errors import IntegrityError, NotAuthenticated, StorageFailed
-from pes_sim.psd.fields import unpack
+from pes_sim.link.frame import MIN_MAX_FRAME, OVERHEAD
+from pes_sim.psd.fields import pack, unpack
 from pes_sim.psd.lifecycle import State, SubState
 from pes_sim.psd.nvram import PAGE
 from pes_sim.psd.reading import LOG_CHUNK
@@ -139,13 +140,46 @@ def test_a_reader_goes_on_where_he_was_and_anybody_can_begin_anew() -> None:
     assert (beyond["entries"], beyond["next_record"]) == ([], 0)
 
 
+def test_a_chunk_of_the_log_is_five_entries_and_fits_the_smallest_frame_that_a_host_may_take() -> None:
+    rig = operational(0xFFFFFFFF)
+    for _ in range(6):
+        rig.dispense(bytes([255]) * 15 + rig.new_id()[15:], postage_mills=(1 << 24) - 1, reference=bytes(32))
+    chunk = rig.ask("read_log", first_record=1)
+    assert [len(chunk["entries"]), len(rig.ask("read_log", first_record=chunk["next_record"])["entries"])] == [5, 1]
+    assert len(pack(chunk)) + OVERHEAD <= MIN_MAX_FRAME
+
+
+def test_who_reads_on_does_not_have_the_log_looked_through_again() -> None:
+    class Counting(MemoryStorage):
+        reads = 0
+
+        def read(self, name: str, offset: int, length: int) -> bytes:
+            self.reads += 1
+            return super().read(name, offset, length)
+
+    storage = Counting()
+    rig = operational(storage=storage)
+    for _ in range(4 * LOG_CHUNK):
+        rig.dispense()
+    following = rig.ask("read_log", first_record=1)["next_record"]
+    before = storage.reads
+    for _ in range(2):
+        following = rig.ask("read_log", first_record=following)["next_record"]
+    assert storage.reads == before
+    rig.dispense()  # the log has grown: what was being read is void
+    last = rig.ask("read_log", first_record=following)
+    assert storage.reads > before
+    assert len(last["entries"]) + len(rig.ask("read_log", first_record=last["next_record"])["entries"]) == 6
+
+
 def test_a_locked_and_a_withdrawn_device_give_their_log() -> None:
     rig = operational()
     rig.dispense()
     rig.now += 73 * HOUR
     assert len(rig.ask("read_log", first_record=1)["entries"]) == 1
     asked = rig.read("withdrawal_request", rig.ask("withdraw_begin")["message"])
-    rig.ask("withdraw_complete", message=answer("withdrawal_grant", asked, amount_mills=99_260))
+    done = rig.ask("withdraw_complete", message=answer("withdrawal_grant", asked, amount_mills=99_260))
+    assert rig.ask("get_statement")["statement"] == done["statement"]
     assert len(rig.ask("read_log", first_record=1)["entries"]) == 1
 
 

@@ -436,3 +436,14 @@ def test_lock_and_unlock_say_how_the_device_is_then() -> None:
     locked, unlocked = obey(rig, "lock"), obey(rig, "unlock")
     assert (locked["state"], locked["lock_reasons"]) == (State.LOCKED, ["provider lock"])
     assert (unlocked["state"], unlocked["lock_reasons"]) == (State.OPERATIONAL, [])
+
+
+def test_only_the_order_that_names_the_inspection_counts_as_one() -> None:
+    for reasons, locked_at_120 in ((["provider lock"], True), (["inspection due", "provider lock"], False)):
+        rig = operational(regime="IBI")
+        rig.now += 80 * DAY
+        rig.check_in()
+        obey(rig, "lock")
+        obey(rig, "unlock", lock_reasons=reasons)
+        rig.now += 40 * DAY
+        assert (rig.status()["lock_reasons"] == ["inspection due"]) is locked_at_120

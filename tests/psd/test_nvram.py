@@ -306,6 +306,38 @@ def test_a_mended_copy_is_synced_before_it_counts_as_mended() -> None:
     assert calls == ["write", "sync"]
 
 
+@pytest.mark.parametrize("bank", [0, BANK])
+@pytest.mark.parametrize("other", [1, 4])
+def test_a_good_record_in_the_place_of_another_is_no_copy_of_that_one(bank: int, other: int) -> None:
+    storage = filled(6)
+    area, place = storage.areas[FIRST], 3 * ALIGN
+    area[bank + place : bank + place + ALIGN] = area[other * ALIGN : (other + 1) * ALIGN]
+    assert opened(storage).repaired == 1
+    assert bodies(storage) == [f"body {number}" for number in range(6)]
+    for at in (0, BANK):
+        area[at + place : at + place + ALIGN] = area[other * ALIGN : (other + 1) * ALIGN]
+    with pytest.raises(IntegrityError, match="record 4 is bad in both banks"):
+        opened(storage)
+
+
+def test_the_copies_of_the_head_are_made_durable_one_after_the_other() -> None:
+    class Watched(MemoryStorage):
+        def __init__(self) -> None:
+            super().__init__()
+            self.did: list[str] = []
+
+        def write(self, name: str, offset: int, data: bytes) -> None:
+            self.did.append(f"write {name}")
+            super().write(name, offset, data)
+
+        def sync(self, name: str) -> None:
+            self.did.append(f"sync {name}")
+
+    storage = Watched()
+    append(opened(storage), 0, Kind.STATE)
+    assert storage.did[-4:] == [f"write {HEAD}", f"sync {HEAD}"] * 2
+
+
 def test_two_good_copies_that_differ_are_made_one() -> None:
     storage = filled(3)
     other = copy(storage)
@@ -390,7 +422,7 @@ def test_the_newest_segment_gone_stops_the_device_for_an_older_state_would_print
     if damage == "newest two removed":
         storage.remove(before)
     left = copy(storage).areas
-    with pytest.raises(IntegrityError, match="missing or empty|has [0-9]+ bytes, not"):
+    with pytest.raises(IntegrityError, match=f"missing or empty|has [0-9]+ bytes, not {2 * BANK}[.]"):
         opened(storage)
     assert storage.areas == left  # nothing is taken away: the right file may be put back
 

@@ -26,7 +26,7 @@ from tests.rig import NOON, TRANSPORT, Rig, answer, correction, operational, pie
 
 COMMANDS = 300
 SLICES = 8
-LEAST_CUTS = 20_000
+LEAST_CUTS = 25_000
 PACKAGE = b"\x7fnew software\0" * 40
 PART = 200
 

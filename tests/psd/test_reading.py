@@ -6,13 +6,14 @@ import pytest
 
 from pes_sim.clock import HOUR
 from pes_sim.errors import IntegrityError, NotAuthenticated, StorageFailed
+from pes_sim.indicium import layout
 from pes_sim.link.frame import MIN_MAX_FRAME, OVERHEAD
-from pes_sim.psd.fields import pack, unpack
+from pes_sim.psd.fields import Values, check_all, pack, unpack
 from pes_sim.psd.lifecycle import State, SubState
 from pes_sim.psd.nvram import PAGE
 from pes_sim.psd.reading import LOG_CHUNK
 from pes_sim.psd.roles import Role
-from pes_sim.psd.services import BY_NAME
+from pes_sim.psd.services import BY_NAME, SERVICES
 from pes_sim.psd.storage import MemoryStorage
 from tests.rig import CUSTOMER, SERIAL, TODAY, ZIP, Rig, answer, operational, pki
 
@@ -40,9 +41,23 @@ def test_reading_changes_nothing() -> None:
     assert rig.everything() == before
 
 
+@pytest.mark.parametrize("name", [service.name for service in SERVICES if not service.changes])
+def test_an_answer_has_just_the_fields_of_its_row(name: str) -> None:
+    rig = operational()
+    rig.dispense()
+    if name == "get_statement":
+        asked = rig.read("withdrawal_request", rig.ask("withdraw_begin")["message"])
+        rig.ask("withdraw_complete", message=answer("withdrawal_grant", asked, amount_mills=99_260))
+    request: Values = {"read_log": {"first_record": 1}}.get(name, {})
+    if name == "authenticate":
+        request = {"role": Role.USER.value, "proof": rig.user_proof(rig.challenge()["nonce"])}
+    check_all(BY_NAME[name].reply, rig.ask(name, **request))
+
+
 def test_info_says_what_the_device_is() -> None:
     info = operational(regime="IBI", profile="FIPS 140-3").ask("get_info")
-    assert info.pop("notice").startswith("SPECIMEN ONLY, NOT VALID POSTAGE.")
+    title = layout.builtin("imi_std").title
+    assert info.pop("notice") == f"SPECIMEN ONLY, NOT VALID POSTAGE. {title}. Keys are reproducible from a seed."
     assert info == {
         "model_id": "S1", "psd_serial": SERIAL, "provider_id": "99", "software_id": 0x00_01_00_00, "layout": "imi_std",
         "licensing_zip": ZIP, "customer": CUSTOMER, "utc_offset_minutes": 0, "profile": "FIPS 140-3", "regime": "IBI",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from pes_sim.errors import BadMessage, FieldError, NothingPending, OldSoftware, 
 from pes_sim.indicium import layout
 from pes_sim.psd.software import DIGEST, IMAGE
 from pes_sim.psd.state import RELEASED
-from pes_sim.psd.storage import MemoryStorage
+from pes_sim.psd.storage import FileStorage, MemoryStorage
 from tests.rig import Rig, operational
 
 PACKAGE = b"\x7fnew software\0" * 190
@@ -49,6 +50,28 @@ def test_a_package_is_in_use_when_it_is_whole_and_indicia_bear_its_version() -> 
     assert read.values["software_id"] == VERSION
     assert rig.report()["software_id"] == VERSION
     assert rig.ask("self_test")["self_tests_failed"] == []
+
+
+def test_each_answer_says_the_version_or_where_the_next_bytes_are_wanted() -> None:
+    rig = operational()
+    said = {"software_id": VERSION, "size": len(PACKAGE), "digest": hashlib.sha256(PACKAGE).digest()}
+    begun = rig.ask("software_begin", message=rig.order("software_manifest", **said))
+    assert begun == {"software_id": VERSION, "offset": 0, "service_indicator": 0}
+    assert rig.ask("software_data", offset=0, data=PACKAGE[:PART]) == {"offset": PART, "service_indicator": 0}
+    send(rig, start=PART)
+    assert rig.ask("software_complete") == {"software_id": VERSION, "service_indicator": 0}
+
+
+def test_packages_lie_in_files_and_are_found_again_in_both_areas(tmp_path: Path) -> None:
+    storage = FileStorage(tmp_path)
+    rig = operational(storage=storage)
+    for number in range(1, 4):
+        announce(rig, version=VERSION + number)
+        send(rig)
+        rig.ask("software_complete")
+        rig.power_on()
+        assert (version(rig), rig.status()["state"]) == (VERSION + number, "OPERATIONAL")
+    storage.close()
 
 
 def test_after_a_cut_loading_goes_on_where_it_stopped() -> None:

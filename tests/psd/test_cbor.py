@@ -92,6 +92,7 @@ REFUSED = [
     ("a field's value in two bytes", "a1011805", LONG),
     ("a field's value in three bytes", "a1011900ff", LONG),
     ("a field's length in two bytes", "a101580101", LONG),
+    ("a field's length in two bytes, and as many bytes as the first says", "a1015805" + "00" * 23, LONG),
     ("a field's length in five bytes", "a1017a0000ffff" + "61" * 65535, LONG),
     ("a field's value cut in the middle", "a1011a00ff", EARLY),
     ("a field's bytes without their last", "a10144010203", EARLY),

@@ -22,11 +22,10 @@ from pes_sim.errors import (
 from pes_sim.link import message
 from pes_sim.link.device import DeviceSession
 from pes_sim.link.frame import MAX_FRAME, MIN_MAX_FRAME, OVERHEAD, VERSION, Frame, FrameKind, encode
-from pes_sim.psd.fields import BY_NAME, Values, check_all
-from pes_sim.psd.lifecycle import State
-from pes_sim.psd.services import Service, row
+from pes_sim.psd.fields import Values, check_all
+from pes_sim.psd.services import BY_NAME as PSD_SERVICES
+from pes_sim.psd.services import Service
 from tests.link.fakes import GET, ID, LIST, NOW, OTHER_ID, PUT, FakeDevice, frames, read
-from tests.rig import REGISTERS
 
 GET_REQUEST: Final = message.request(GET, {}, ID)
 PUT_REQUEST: Final = message.request(PUT, {"message": b"a letter", "reference": b"100"}, OTHER_ID)
@@ -333,7 +332,7 @@ def test_hello_with_a_field_that_is_wrong_is_refused(values: Values) -> None:
 
 # Answers that the host cannot take
 
-BATCH: Final = row(0x21, "dispense_batch", State, "pieces", "indicia", "Several at once")
+BATCH: Final = PSD_SERVICES["dispense_batch"]
 
 
 class Batches(FakeDevice):
@@ -344,8 +343,8 @@ class Batches(FakeDevice):
     def execute(self, name: str, request: Values, *, request_id: bytes, now: int) -> Values:
         self.asked.append((name, request, request_id, now))
         check_all(BATCH.request, request)
-        registers = {name: BY_NAME[name].limit for name in (*REGISTERS, "record", "device_time")}
-        return {"indicia": [bytes(128)] * len(request["pieces"])} | registers | {"service_indicator": 2}
+        largest = {field.name: field.limit for field in BATCH.reply if field.name != "indicia"}
+        return {"indicia": [bytes(128)] * len(request["pieces"])} | largest
 
 
 def of(pieces: object) -> Frame:

@@ -7,18 +7,18 @@ import pytest
 from pes_sim.errors import NothingPending
 from pes_sim.psd.fields import Values
 from pes_sim.psd.inbox import ORDERS, uses_challenge
-from tests.rig import REGISTERS, SERIAL, operational, sign
+from tests.rig import SERIAL, operational, sign
 
 
 def test_what_answers_nothing_says_what_comes_first() -> None:
-    waiting: Values = {"psd_serial": SERIAL, "nonce": bytes(16), "message_number": 0, **dict.fromkeys(REGISTERS, 0)}
+    rig = operational()
+    waiting: Values = {"psd_serial": SERIAL, "nonce": bytes(16), "message_number": 0, **rig.registers()}
     messages: dict[str, tuple[str, Values, str]] = {
         "lock": ("lock_order", {"lock_reasons": ["provider lock"]}, "Ask for a challenge first"),
         "checkin_complete": ("checkin_receipt", {"acknowledged": 0}, "Begin it first"),
         "refill_complete": ("refill_grant", {"amount_mills": 0}, "Begin it first"),
         "withdraw_complete": ("withdrawal_grant", {"amount_mills": 0}, "Begin it first"),
     }
-    rig = operational()
     for service, (kind, said, hint) in messages.items():
         with pytest.raises(NothingPending) as caught:
             rig.ask(service, message=sign(kind, waiting | said))

@@ -70,10 +70,13 @@ class Rig:
         bank: int = BANK,
         seed: str = "rig",
         rtc: Rtc = Rtc(),  # noqa: B008  # immutable
+        vault: MemoryVault | None = None,
         **made: Any,
     ) -> None:
         self.storage = storage if storage is not None else MemoryStorage()
-        self.vault = MemoryVault()
+        self.vault = vault if vault is not None else MemoryVault()
+        self.secret = SECRET
+        """What the meter proves itself with."""
         self.bank = bank
         self.seed = seed
         self.rtc = rtc
@@ -111,8 +114,8 @@ class Rig:
     def challenge(self) -> Values:
         return self.ask("challenge")
 
-    def user_proof(self, nonce: bytes, secret: bytes = SECRET) -> bytes:
-        return hmac.digest(secret, user_challenge(SERIAL, nonce), "sha256")
+    def user_proof(self, nonce: bytes, secret: bytes = b"") -> bytes:
+        return hmac.digest(secret or self.secret, user_challenge(SERIAL, nonce), "sha256")
 
     def log_in(self, role: Role = Role.USER) -> None:
         """Opens a session."""
@@ -129,14 +132,13 @@ class Rig:
 
     # Life
 
+    def manufacture(self) -> dict[str, Any]:
+        """What the device is told when it is made."""
+        told = {"psd_serial": SERIAL, "trust_anchor": pki().ca.certificate, "user_secret": SECRET}
+        return told | self.how_made
+
     def initialize(self) -> Values:
-        self.made = self.ask(
-            "initialize",
-            psd_serial=SERIAL,
-            trust_anchor=pki().ca.certificate,
-            user_secret=SECRET,
-            **self.how_made,
-        )
+        self.made = self.ask("initialize", **self.manufacture())
         return self.made
 
     def authorization(self, **changes: Any) -> dict[str, Any]:

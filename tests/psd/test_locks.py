@@ -359,3 +359,7 @@ def test_a_stranger_cannot_lock_the_device() -> None:
         rig.ask("lock", message=message)
     assert caught.value.status is Status.BAD_SIGNATURE
     assert rig.status()["state"] == State.OPERATIONAL
+
+
+def test_before_the_first_receipt_there_is_no_lockout_to_count_to() -> None:
+    assert locks.to_lockout(PsdState(), 10**15) == 0

@@ -128,8 +128,7 @@ class VirtualMeter(Meter):
         Wrong proofs of identity are forgotten by it in any case, and a device need not be locked for that.
         """
         held = [reason for reason in self.status().lock_reasons if reason in PROVIDERS_LOCKS]
-        # An order names a reason at least; one that does not hold changes nothing.
-        return self.order("unlock", lock_reasons=list(reasons) or held or [Lock.PROVIDER.value])
+        return self.order("unlock", lock_reasons=list(reasons) or held)
 
     @property
     def psd(self) -> BarePsd:

@@ -342,12 +342,14 @@ class Nvram:
             return None
         _, kind, more, length, sequence = _HEADER.unpack_from(bank, position)
         end = position + _HEADER.size + length
-        if end + MAC_LENGTH > len(bank) or kind not in _KINDS:
+        if end + MAC_LENGTH > len(bank):
             return None
         if not hmac.compare_digest(
             hmac.digest(self._key, bank[position:end], "sha256")[:MAC_LENGTH], bank[end : end + MAC_LENGTH]
         ):
             return None
+        if kind not in _KINDS:  # dropping what a newer program wrote could bring a withdrawn device back
+            raise IntegrityError(f"record {sequence} is of kind {kind}, which this version does not know")
         span = -(-(_OVERHEAD + length) // ALIGN) * ALIGN
         return Record(sequence, Kind(kind), bank[position + _HEADER.size : end], segment, offset, span, more + 1)
 

@@ -120,9 +120,6 @@ def test_the_bytes_on_the_medium_are_those_that_the_documentation_has() -> None:
     assert not any(storage.areas[FIRST][2 * 4096 :])
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a good record of a kind that is not known is taken for a torn one, dropped, and written over"
-)
 def test_a_record_of_a_kind_that_only_a_newer_version_knows_stops_the_device_as_its_state_would() -> None:
     storage = filled(3)
     newer = by_hand(9, b"what a newer version wrote", 4)

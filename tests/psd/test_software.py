@@ -18,6 +18,7 @@ from tests.rig import Rig, operational
 PACKAGE = b"\x7fnew software\0" * 190
 VERSION = 0x00_02_00_00
 PART = 1000
+AREA = f"software-{VERSION:08x}-{hashlib.sha256(PACKAGE).hexdigest()[:8]}.seg"
 
 
 def announce(rig: Rig, package: bytes = PACKAGE, version: int = VERSION, **changes: Any) -> int:
@@ -165,10 +166,10 @@ def test_each_part_is_on_the_disk_before_it_is_answered() -> None:
     announce(rig)
     calls.clear()
     rig.ask("software_data", offset=0, data=PACKAGE[:PART])
-    assert calls[:2] == ["write software-0.seg", "sync software-0.seg"]
+    assert calls[:2] == [f"write {AREA}", f"sync {AREA}"]
 
 
-def test_a_second_package_takes_the_other_area_and_the_third_the_first_again() -> None:
+def test_each_package_has_an_area_of_its_own_and_no_more_than_two_are_kept() -> None:
     rig = operational()
     for number in range(1, 4):
         announce(rig, PACKAGE + bytes([number]), VERSION + number)
@@ -179,6 +180,7 @@ def test_a_second_package_takes_the_other_area_and_the_third_the_first_again() -
         rig.power_on()
         assert version(rig) == VERSION + number
         assert rig.status()["state"] == "OPERATIONAL"
+        assert sum(name.startswith("software-") for name in rig.storage.names()) <= 2
 
 
 def test_an_image_that_rots_stops_the_device_at_the_next_power_on_and_healed_it_goes_on() -> None:
@@ -187,11 +189,11 @@ def test_an_image_that_rots_stops_the_device_at_the_next_power_on_and_healed_it_
     send(rig)
     rig.ask("software_complete")
     assert isinstance(rig.storage, MemoryStorage)
-    rig.storage.areas["software-0.seg"][17] ^= 1
+    rig.storage.areas[AREA][17] ^= 1
     rig.power_on()
     status = rig.status()
     assert (status["state"], status["self_tests_failed"]) == ("ERROR", ["software-integrity"])
-    rig.storage.areas["software-0.seg"][17] ^= 1
+    rig.storage.areas[AREA][17] ^= 1
     rig.power_on()
     assert rig.status()["state"] == "OPERATIONAL"
 
@@ -218,9 +220,9 @@ def test_a_cut_between_one_package_and_the_next_leaves_nothing_that_cannot_be_an
     rig = operational()
     announce(rig)
     rig.ask("software_data", offset=0, data=PACKAGE[:PART])
-    rig.storage.remove("software-0.seg")
+    rig.storage.remove(AREA)
     if size is not None:
-        rig.storage.create("software-0.seg", size)
+        rig.storage.create(AREA, size)
     rig.power_on()
     with pytest.raises(NothingPending, match="announced"):
         rig.ask("software_data", offset=PART, data=PACKAGE[PART : 2 * PART])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -20,6 +20,7 @@ from pes_sim.link.client import Client
 from pes_sim.link.device import Endpoint
 from pes_sim.link.ports import PtyServer, open_host
 from pes_sim.meter.connection import Connection
+from pes_sim.meter.device import MeterDevice
 from pes_sim.meter.home import (
     MeterConfig,
     MeterHome,
@@ -34,6 +35,8 @@ from pes_sim.meter.services import BY_NAME
 from pes_sim.money import mills
 from pes_sim.provider.centre import DataCentre
 from pes_sim.provider.pki import pem
+from pes_sim.psd.faults import Fault, PowerCut
+from pes_sim.psd.fields import Values
 from pes_sim.psd.lifecycle import Lock
 from pes_sim.psd.locks import LOCKS
 from pes_sim.psd.policy import Regime
@@ -62,7 +65,9 @@ class VirtualMeter(Meter):
 
     Without a directory it is a fresh meter, checked in, that is gone after the `with`; with one it is the meter that
     `pes-sim meter new` (or `create`) made there. For this power-on: `failing_self_tests` are names from docs/psd.md,
-    `rtc` is the PSD's real-time clock, `connection` what the meter reaches its data centre by.
+    `rtc` is the PSD's real-time clock, `connection` what the meter reaches its data centre by, `storage_faults` what is
+    wrong with the PSD's medium (docs/storage.md). A power cut then is the exception `PowerCut`, until `power_on`; at a
+    port it is silence, and the power comes back by itself.
     """
 
     def __init__(
@@ -72,8 +77,11 @@ class VirtualMeter(Meter):
         failing_self_tests: Iterable[str] = (),
         rtc: Rtc = Rtc(),  # noqa: B008  # immutable
         connection: Connection = Connection.LAN,
+        storage_faults: Iterable[Fault] = (),
     ) -> None:
         failing = _self_tests(failing_self_tests)
+        self.on_cut: Callable[[], None] = lambda: None
+        """Called when the power was cut while a port asked something, and is back."""
         self._servers: dict[str, PtyServer] = {}
         with ExitStack() as opened:
             if directory is None:
@@ -89,15 +97,22 @@ class VirtualMeter(Meter):
             opened.callback(self.centre.close)
             self._home.failing = failing
             self._home.rtc, self._home.connection = rtc, connection
+            self.medium = self._home.fail(faults) if (faults := tuple(storage_faults)) else None
             self._device = self._home.power_on(self.centre)
             drawn = child(entropy, f"requests after record {self._log_sequence()}")
-            super().__init__(LocalCaller(self._device, self.clock, drawn))
+            super().__init__(LocalCaller(_Outlet(self, lambda device: device), self.clock, drawn))
             self._opened = opened.pop_all()
 
     @property
     def home(self) -> MeterHome:
         """The meter's directory."""
         return self._home
+
+    def power_on(self) -> None:
+        """The power comes back after a cut; or it goes, at once, and comes back."""
+        if self.medium is not None:
+            self.medium.power_on()
+        self._device = self._home.power_on(self.centre)
 
     def advance(self, microseconds: int) -> None:
         """Moves a virtual clock on. Raises `UsageError` when the meter runs on the real one."""
@@ -137,14 +152,14 @@ class VirtualMeter(Meter):
 
     def serve_pty(self) -> str:
         """Puts the meter on a pseudo-terminal until `close`; gives its path, ready to be opened."""
-        return self._serve(self._device)
+        return self._serve(_Outlet(self, lambda device: device, comes_back=True))
 
     def serve_psd_pty(self) -> str:
         """The same for its PSD alone, as a mainboard finds it. Meter and port take turns; a login of one ends the
         session of the other, which the meter opens again when it needs it. What the port dispenses for a department
         counts for that department, anything else for the department `?`.
         """
-        return self._serve(self.psd)
+        return self._serve(_Outlet(self, lambda device: device.psd, comes_back=True))
 
     def _serve(self, endpoint: Endpoint) -> str:
         if endpoint.kind not in self._servers:
@@ -163,6 +178,34 @@ class VirtualMeter(Meter):
     def _log_sequence(self) -> int:
         answer = self._device.execute("get_status", {}, request_id=b"", now=self.clock.now())
         return int(answer["log_sequence"])
+
+
+class _Outlet:
+    """What answers here is the device of the latest power-on, and nothing while it has no power. After a cut that
+    something asked here ran into, the power `comes_back` by itself.
+    """
+
+    def __init__(
+        self, meter: VirtualMeter, pick: Callable[[MeterDevice], Endpoint], *, comes_back: bool = False
+    ) -> None:
+        self._meter = meter
+        self._pick = pick
+        self._comes_back = comes_back
+        self.kind = pick(meter._device).kind
+        self.services = pick(meter._device).services
+
+    def execute(self, name: str, request: Values, *, request_id: bytes, now: int) -> Values:
+        """See `Psd.execute`. Raises `PowerCut`: whoever asked gets no answer."""
+        meter = self._meter
+        try:
+            if meter.medium is not None and not meter.medium.powered:
+                raise PowerCut
+            return self._pick(meter._device).execute(name, request, request_id=request_id, now=now)
+        except PowerCut:
+            if self._comes_back:
+                meter.power_on()
+                meter.on_cut()
+            raise
 
 
 def _self_tests(names: Iterable[str]) -> frozenset[TestName]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import os
 import pty
@@ -31,6 +32,7 @@ from pes_sim.provider.centre import DataCentre
 from pes_sim.psd import messages
 from pes_sim.psd.access import user_challenge
 from pes_sim.psd.device import Psd
+from pes_sim.psd.faults import Fault, FaultKind, PowerCut
 from pes_sim.psd.fields import Values, pack
 from pes_sim.psd.policy import Regime
 from pes_sim.psd.profile import Profile
@@ -480,3 +482,27 @@ def test_a_virtual_meter_is_a_meter_with_a_clock_of_its_own() -> None:
         assert isinstance(meter, Meter)
         assert isinstance(meter.clock, VirtualClock)
         assert meter.clock.now() == DEFAULT_START
+
+
+def test_a_power_cut_in_process_is_an_exception_until_the_power_is_back(tmp_path: Path) -> None:
+    create(tmp_path / "m1")
+    with VirtualMeter(tmp_path / "m1") as meter:
+        meter.refill(1_000_000)
+    for at in range(1, 9):
+        with VirtualMeter(tmp_path / "m1", storage_faults=[Fault(FaultKind.CUT_KEPT, at)]) as meter:
+            before = meter.registers().piece_count
+            printed = 0
+            with contextlib.suppress(PowerCut):
+                while True:
+                    meter.print_piece(department="100", request_id=bytes([at, printed]) + bytes(14))
+                    printed += 1
+            with pytest.raises(PowerCut):
+                meter.registers()
+            meter.power_on()
+            assert meter.registers().piece_count - before in (printed, printed + 1)
+            meter.print_piece(department="100", request_id=bytes([at, printed]) + bytes(14))
+            assert meter.registers().piece_count - before == printed + 1
+    with VirtualMeter(tmp_path / "m1") as meter:
+        assert sum(d.pieces for d in meter.departments()) == meter.registers().piece_count
+        meter.power_on()
+        assert meter.registers().balanced()

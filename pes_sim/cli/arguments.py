@@ -158,4 +158,16 @@ def _meter(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     p = action("self-test", "Run the PSD's self-tests, all of them", "m1 --fail-self-test sha-256", "orders")
     _json(p)
     _faults(p)
+    p = action(
+        "run",
+        "Serve the meter on a pseudo-terminal until stopped; one line of JSON when it is ready",
+        "m1 --cut-power-at-write 12",
+        "running",
+    )
+    p.add_argument("--psd", action="store_true", help="its security device alone, as a mainboard finds it")
+    p.add_argument("--cut-power-at-write", type=int, metavar="N",
+                   help="cut the PSD's power before operation N of its medium; it comes back at once")  # fmt: skip
+    p.add_argument("--storage-fault", action="append", default=[], metavar="KIND[@N[:K]]",
+                   help="what is wrong with the PSD's medium: tear@12:100 or the like (docs/storage.md)")  # fmt: skip
+    _faults(p)
     action("specimens", "Specimens printed each day, to be collected and destroyed (39 CFR 501.9)", "m1")

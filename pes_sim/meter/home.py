@@ -21,7 +21,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -36,6 +36,7 @@ from pes_sim.meter.device import MeterDevice
 from pes_sim.meter.session import log_in
 from pes_sim.meter.store import MeterStore
 from pes_sim.psd.device import Psd
+from pes_sim.psd.faults import Fault, FaultyStorage
 from pes_sim.psd.fields import BY_NAME, Values, check
 from pes_sim.psd.owned import check_kind, read_regular, read_secret
 from pes_sim.psd.piece import signing
@@ -44,7 +45,7 @@ from pes_sim.psd.profile import Profile
 from pes_sim.psd.rtc import Rtc
 from pes_sim.psd.selftest import TestName
 from pes_sim.psd.softkeys import MASTER_KEY_LENGTH, SoftwareKeyStoreNotForProduction
-from pes_sim.psd.storage import FileStorage, write_atomically
+from pes_sim.psd.storage import FileStorage, Storage, write_atomically
 from pes_sim.psd.vault import FileVault, MemoryVault
 
 FORMAT: Final = 1
@@ -122,13 +123,18 @@ class MeterHome:
         """What the meter reaches its data centre by, from the next power-on."""
         self.failing: frozenset[TestName] = frozenset()
         """Self-tests of the PSD that fail, from the next power-on."""
-        self._storage = FileStorage(directory / "psd")
+        self._storage: Storage = FileStorage(directory / "psd")
         self._store: MeterStore | None = None
 
     @property
     def entropy(self) -> Entropy:
         """Where this meter's random bytes come from."""
         return SeededEntropy(self.config.seed) if self.config.seed else SystemEntropy()
+
+    def fail(self, faults: Iterable[Fault]) -> FaultyStorage:
+        """Puts a medium that fails between the PSD and its files, from the next power-on."""
+        self._storage = medium = FaultyStorage(self._storage, faults)
+        return medium
 
     def psd(self) -> Psd:
         """Powers the PSD on."""
@@ -151,6 +157,8 @@ class MeterHome:
         psd, layout = self.psd(), layouts.load(self.config.layout)
         path, known = self.directory / "meter.sqlite", self.directory / "departments.json"
         departments = _read_json(known) if known.exists() and not path.exists() else {}
+        if self._store is not None:
+            self._store.close()
         self._store = MeterStore(path)
         for code, name in departments.items():
             self._store.add_department(code, str(name))

@@ -29,6 +29,7 @@ COMMANDS = [
     "meter lock",
     "meter unlock",
     "meter self-test",
+    "meter run",
     "meter specimens",
 ]
 

@@ -25,6 +25,9 @@ COMMANDS = [
     "meter checkin",
     "meter advance",
     "meter specimens",
+    "meter snapshot",
+    "meter restore",
+    "meter clone",
 ]
 
 

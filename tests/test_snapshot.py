@@ -146,6 +146,16 @@ def test_a_part_whose_name_no_part_has_is_told_and_not_left_out(directory: Path,
     assert not (tmp_path / "file").exists()
 
 
+def test_a_part_that_is_missing_is_left_out_and_one_that_cannot_be_read_is_told(
+    directory: Path, tmp_path: Path
+) -> None:
+    shutil.rmtree(directory / "provider")
+    assert [entry.name for entry in snapshot.take(directory, tmp_path / "file").world] == ["clock.json"]
+    (directory / "jobs").write_text("a file")
+    with pytest.raises(StorageFailed, match="jobs cannot be read: Not a directory"):
+        snapshot.take(directory, tmp_path / "second")
+
+
 HOLDER = """
 import sys
 from pathlib import Path
@@ -453,6 +463,16 @@ def test_a_file_that_was_altered_cut_short_or_replaced_changes_nothing(directory
     assert sorted(path.name for path in taken.parent.iterdir()) == ["m1", "taken"]
 
 
+def test_nothing_is_unpacked_before_the_whole_file_was_checked(
+    directory: Path, taken: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = taken.read_bytes()
+    taken.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    monkeypatch.setattr(snapshot, "_unpack", lambda *_, **__: pytest.fail("unpacked"))
+    unchanged(directory, IntegrityError, lambda: snapshot.restore(taken, directory))
+    complaint(IntegrityError, lambda: snapshot.clone(taken, directory.with_name("m2")))
+
+
 def test_a_link_to_a_snapshot_is_not_followed(directory: Path, taken: Path) -> None:
     taken.with_name("link").symlink_to(taken)
     problem = unchanged(directory, UsageError, lambda: snapshot.restore(taken.with_name("link"), directory))
@@ -662,8 +682,9 @@ def test_a_restore_that_is_cut_off_anywhere_leaves_the_old_device_or_the_new_one
     assert count > 60
 
 
+@pytest.mark.parametrize("work", ["restore", "clone"])
 def test_what_is_staged_is_durable_before_it_counts(
-    two_lives: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    two_lives: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, work: str
 ) -> None:
     directory, file = two_lives
     dirty: set[str] = set()
@@ -684,14 +705,34 @@ def test_what_is_staged_is_durable_before_it_counts(
         real["fsync"](fd)
 
     def renames(source: Path, target: Path) -> None:
-        if target.name == replacing.DECIDED:
+        if target.name in (replacing.DECIDED, "m2"):
             decided.append(set(dirty))
         real["rename"](source, target)
 
     for name, call in (("write", writes), ("fsync", syncs), ("rename", renames)):
         monkeypatch.setattr(os, name, call)
-    snapshot.restore(file, directory)
+    if work == "restore":
+        snapshot.restore(file, directory)
+    else:
+        snapshot.clone(file, directory.with_name("m2"))
     assert decided == [set()]
+
+
+@pytest.mark.parametrize("problem", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+def test_a_restore_that_fails_leaves_nothing_behind(
+    directory: Path, taken: Path, monkeypatch: pytest.MonkeyPatch, problem: BaseException
+) -> None:
+    before, names = files(directory), sorted(os.listdir(directory))
+
+    def fails(*_: object) -> None:
+        raise problem
+
+    with monkeypatch.context() as medium:
+        medium.setattr(os, "write", fails)
+        with pytest.raises((StorageFull, KeyboardInterrupt)):
+            snapshot.restore(taken, directory)
+    assert files(directory) == before
+    assert sorted(os.listdir(directory)) == names
 
 
 def test_a_cut_off_restore_is_completed_by_whatever_is_done_next(

@@ -273,6 +273,11 @@ def test_a_manifest_that_is_none_is_refused(tmp_path: Path, manifest: bytes) -> 
     refused(forged(tmp_path / "file", manifest), IntegrityError, "is no good snapshot any more: ")
 
 
+def test_it_says_how_much_it_is_that_no_disk_holds(tmp_path: Path) -> None:
+    path = forged(tmp_path / "file", WRONG["more than any disk holds"])
+    refused(path, IntegrityError, f"it claims to hold {(1 << 50) + 32} bytes", Archive)
+
+
 def test_a_manifest_longer_than_any_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "file").open("wb") as file:
         file.write(struct.pack(">8sH8sI", archive.MAGIC, archive.VERSION, KEY.check, (1 << 32) - 1))

@@ -630,7 +630,7 @@ def power_cut(monkeypatch: pytest.MonkeyPatch, number: int, problem: OSError | N
 
 @pytest.fixture
 def two_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
-    """A meter of small segments, and a snapshot of an earlier state of it: fewer of them, and other jobs."""
+    """A meter of small segments, and a snapshot of an earlier state of it: other segments, and other jobs."""
     monkeypatch.setattr(home, "Psd", partial(Psd, bank=SMALL_BANK))
     directory, file = tmp_path / "m1", tmp_path / "file"
     create(directory)
@@ -641,7 +641,8 @@ def two_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Pa
     live(directory, 30, check_in=True)
     (directory / "jobs" / "job-1.json").rename(directory / "jobs" / "job-2.json")
     with Archive(file) as archived:
-        assert len(list(directory.glob("psd/*.seg"))) > sum(e.name.endswith(".seg") for e in archived.manifest.device)
+        earlier = {entry.name for entry in archived.manifest.device}
+    assert {f"psd/{path.name}" for path in directory.glob("psd/*.seg")} - earlier
     return directory, file
 
 

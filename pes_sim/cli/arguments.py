@@ -171,3 +171,20 @@ def _meter(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
                    help="what is wrong with the PSD's medium: tear@12:100 or the like (docs/storage.md)")  # fmt: skip
     _faults(p)
     action("specimens", "Specimens printed each day, to be collected and destroyed (39 CFR 501.9)", "m1")
+    _snapshots(actions)
+
+
+def _snapshots(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """From where, and to where; a restore names the meter first, as every other command does."""
+    for name, what, first, second in (
+        ("snapshot", "Copy a whole meter, its keys and its data centre into one new file", "m1", "m1.snapshot"),
+        ("restore", "Put a meter back to what it was in a snapshot; not its clock, nor its data centre", "m1",
+         "m1.snapshot"),
+        ("clone", "Make a second meter of a snapshot, with a clock and a data centre of its own", "m1.snapshot", "m2"),
+    ):  # fmt: skip
+        p = _add(actions, name, f"pes_sim.cli.snapshots:run_{name}", what, f"pes-sim meter {name} {first} {second}")
+        for word in (first, second):
+            if word.endswith(".snapshot"):
+                p.add_argument("file", type=Path, metavar="FILE", help="the snapshot")
+            else:
+                p.add_argument("directory", type=Path, metavar="DIR", help="the meter's directory")

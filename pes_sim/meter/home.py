@@ -9,6 +9,7 @@
     ca.pem, psd.pem     the certificates that a verifier needs
     provider/           the embedded data centre: its keys and its database
     jobs/               mail jobs that can go on
+    meter.restore/      what a restore that was cut off has still to put in its place (`replacing`)
 
 Links in it are not followed, and its keys are read only where nobody else could.
 
@@ -30,7 +31,7 @@ from pes_sim.clock import Clock, SystemClock, VirtualClock, parse_iso
 from pes_sim.entropy import Entropy, SeededEntropy, SystemEntropy, child
 from pes_sim.errors import HostileDirectory, IntegrityError, LayoutError, StorageFailed, UsageError
 from pes_sim.indicium import layout as layouts
-from pes_sim.meter import rates
+from pes_sim.meter import rates, replacing
 from pes_sim.meter.connection import Centre, Connection
 from pes_sim.meter.device import MeterDevice
 from pes_sim.meter.session import log_in
@@ -45,17 +46,17 @@ from pes_sim.psd.profile import Profile
 from pes_sim.psd.rtc import Rtc
 from pes_sim.psd.selftest import TestName
 from pes_sim.psd.softkeys import MASTER_KEY_LENGTH, SoftwareKeyStoreNotForProduction
-from pes_sim.psd.storage import FileStorage, Storage, write_atomically
+from pes_sim.psd.storage import DirectoryLock, FileStorage, Storage, write_atomically
 from pes_sim.psd.vault import FileVault, MemoryVault
 
 FORMAT: Final = 1
 PARTS: Final = (
     "meter.json", "clock.json", "departments.json", "meter.sqlite", "meter.sqlite-wal", "meter.sqlite-shm",
-    "meter.key", "psd", "ca.pem", "psd.pem", "provider", "jobs",
+    "meter.key", "psd", "ca.pem", "psd.pem", "provider", "jobs", replacing.DECIDED, replacing.UNDECIDED,
 )  # fmt: skip
 """Everything that may lie in a meter's directory."""
 METER_SECRET_LENGTH: Final = 32
-_FOLDERS: Final = ("psd", "provider", "jobs")
+_FOLDERS: Final = ("psd", "provider", "jobs", replacing.DECIDED, replacing.UNDECIDED)
 _RESTORE: Final = "Put back the file that was made with the meter"
 _STARTS: Final = ("1970-01-02", "9900-01-01")
 """A virtual clock begins between these: certificates made then must have dates that exist."""
@@ -187,7 +188,13 @@ class MeterHome:
 
 def open_home(directory: Path) -> MeterHome:
     """An existing meter. Raises `UsageError` when there is none, `DirectoryInUse` when another process has it."""
-    _check_kinds(directory)
+    check_kinds(directory)
+    if replacing.is_unfinished(directory):
+        lock = DirectoryLock(directory / "psd")
+        try:
+            replacing.finish(directory)
+        finally:
+            lock.release()
     config = read_config(directory)
     clock: Clock = StoredClock(directory / "clock.json") if config.clock == "virtual" else SystemClock()
     try:
@@ -196,10 +203,14 @@ def open_home(directory: Path) -> MeterHome:
         raise IntegrityError(f"{directory / 'psd'} cannot be read: {problem.strerror}", hint=_RESTORE) from None
     if not log:
         raise IntegrityError(f"{directory / 'psd'} holds no log: the PSD's registers are gone", hint=_RESTORE)
-    return MeterHome(directory, config, clock)
+    home = MeterHome(directory, config, clock)
+    if replacing.is_unfinished(directory):  # another process has begun to restore it since, and was cut off
+        home.close()
+        return open_home(directory)
+    return home
 
 
-def _check_kinds(directory: Path) -> None:
+def check_kinds(directory: Path) -> None:
     """Raises `UsageError` for a part that is a link, a FIFO or the like: SQLite for one would follow it."""
     for name in PARTS:
         try:

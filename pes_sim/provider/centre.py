@@ -214,9 +214,13 @@ class DataCentre:
             known = self._answers.find(connection, psd.psd_serial, values["nonce"])
             if known is not None:
                 cancelled = not known.request and kind == "refill_request"
-                if known.request != request and not cancelled:
+                if known.request == request or cancelled:
+                    return known.reply
+                if kind != "checkin_report" or not known.request:
                     raise BadMessage("this nonce was used for another message")
-                return known.reply
+                # A device whose nonces follow from a seed draws them again when it was put back. The first keeps it.
+                decision = self._decider.drawn_again(connection, psd)
+                return self._sign(decision.kind, values | psd.registers, **decision.fields)
             if values["message_number"] > psd.message_number:
                 now = self._clock.now()
                 decision = decide(connection, psd, values, now)

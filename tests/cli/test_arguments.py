@@ -31,6 +31,9 @@ COMMANDS = [
     "meter self-test",
     "meter run",
     "meter specimens",
+    "meter snapshot",
+    "meter restore",
+    "meter clone",
 ]
 
 

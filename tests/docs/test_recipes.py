@@ -95,3 +95,13 @@ def test_the_recipe_finds_an_altered_payload(tmp_path: Path) -> None:
     done = subprocess.run(["sh", "-ec", recipe], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "Verified OK" not in done.stdout
+
+
+def test_a_rollback_is_made_and_found_as_the_page_on_storage_says(tmp_path: Path) -> None:
+    (recipe,) = blocks("docs/storage.md", "sh")
+    commands = recipe.strip().splitlines()
+    assert len(commands) == 9
+    output = [run("sh", "-ec", command, cwd=tmp_path) for command in commands]
+    assert output[5] == "found\n"
+    assert re.search(r": LOCKED\n  because: rollback found\.", output[6])
+    assert output[8] == "checked in: OPERATIONAL, 72.0 h to the next one\n"

@@ -505,9 +505,8 @@ def test_a_place_that_one_may_not_write_to_is_named(place: Path) -> None:
 
 # --- what somebody hostile has prepared -------------------------------------------------------------------------------
 
-PARTS_AND_KINDS = [
-    (name, "directory" if name in ("psd", "provider", "jobs") else "regular file") for name in home.PARTS
-]
+FOLDERS = ("psd", "provider", "jobs", "meter.restore", "meter.restore.tmp")
+PARTS_AND_KINDS = [(name, "directory" if name in FOLDERS else "regular file") for name in home.PARTS]
 
 
 def aside(directory: Path, name: str) -> Path:

@@ -31,7 +31,7 @@ from pes_sim.psd import messages
 from pes_sim.psd.keys import Slot
 from tests.meter.bench import Bench, Interrupted
 from tests.meter.made import CUSTOMER, DEPOSIT, FUNDS, SERIAL
-from tests.provider.helpers import Device, balance, forged, opened, ordered, reopen, repeated, report, request
+from tests.provider.helpers import Device, balance, forged, known, opened, ordered, reopen, repeated, report, request
 
 # --- authorization ---------------------------------------------------------------------------------------------------
 
@@ -207,6 +207,20 @@ def test_a_nonce_belongs_to_one_message(bench: Bench) -> None:
         bench.centre.refill(forged(bench, message, "refill_request", amount_mills=5_001))
     assert bench.centre.refill(message) == grant
     assert balance(bench) == DEPOSIT - FUNDS - 5_000
+
+
+def test_a_report_whose_nonce_another_had_tells_that_the_device_was_put_back(bench: Bench) -> None:
+    """One whose nonces follow from a seed draws them again after a rollback."""
+    message = report(bench)
+    receipt = bench.centre.check_in(message)
+    again = forged(bench, message, "checkin_report", log_sequence=1)
+    refusals = [bench.centre.check_in(again) for _ in range(2)]
+    assert refusals[0] == refusals[1]
+    kind, values = opened(bench, refusals[0])
+    assert (kind, values["lock_reasons"]) == ("checkin_refusal", ["rollback found"])
+    assert values["reason"] == "two different messages have the same nonce. Both logs have to be looked at"
+    assert known(bench).suspicion == "two different messages have the same nonce"
+    assert bench.centre.check_in(message) == receipt
 
 
 def test_a_late_check_in_is_refused_in_writing_locks_nobody_and_moves_nothing(bench: Bench) -> None:

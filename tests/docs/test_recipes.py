@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -98,10 +99,26 @@ def test_the_recipe_finds_an_altered_payload(tmp_path: Path) -> None:
 
 
 def test_a_rollback_is_made_and_found_as_the_page_on_storage_says(tmp_path: Path) -> None:
-    (recipe,) = blocks("docs/storage.md", "sh")
+    _, recipe = blocks("docs/storage.md", "sh")
     commands = recipe.strip().splitlines()
     assert len(commands) == 9
     output = [run("sh", "-ec", command, cwd=tmp_path) for command in commands]
     assert output[5] == "found\n"
     assert re.search(r": LOCKED\n  because: rollback found\.", output[6])
     assert output[8] == "checked in: OPERATIONAL, 72.0 h to the next one\n"
+
+
+def test_a_meter_to_cut_the_power_of_comes_up_as_the_page_says(tmp_path: Path) -> None:
+    run("pes-sim", "meter", "new", "m1", "--refill", "100", cwd=tmp_path)
+    command, _ = blocks("docs/storage.md", "sh")
+    words = [str(Path(sys.executable).parent / "pes-sim"), *command.split()[1:]]
+    with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        ready = json.loads(process.stdout.readline())
+        process.terminate()
+    assert (process.returncode, ready["device_kind"]) == (0, "psd")
+
+
+def test_a_power_cut_in_a_program_is_come_through_as_the_page_says(tmp_path: Path) -> None:
+    (program,) = blocks("docs/storage.md", "python")
+    run(sys.executable, "-c", program, cwd=tmp_path)

@@ -10,6 +10,7 @@ from typing import Any
 
 from pes_sim.clock import HOUR, parse_iso
 from pes_sim.entropy import SeededEntropy
+from pes_sim.errors import StorageFull
 from pes_sim.indicium import layout
 from pes_sim.provider.pki import Pki
 from pes_sim.psd import messages
@@ -59,6 +60,17 @@ def correction(**changes: Any) -> Values:
     request = piece(**changes)
     del request["postage_mills"]
     return request
+
+
+class Full(MemoryStorage):
+    """A medium that takes nothing more while it is `full`."""
+
+    full = False
+
+    def write(self, name: str, offset: int, data: bytes) -> None:
+        if self.full:
+            raise StorageFull("no room")
+        super().write(name, offset, data)
 
 
 class Rig:

@@ -21,7 +21,8 @@ from pes_sim.entropy import SystemEntropy
 from pes_sim.errors import IntegrityError, StorageFailed, StorageFull, UsageError
 from pes_sim.meter import replacing
 from pes_sim.meter.archive import KEY_PART, Archive, Entry, Key, Manifest, write
-from pes_sim.meter.home import MeterConfig, check_kinds, key_check, read_config
+from pes_sim.meter.config import MeterConfig, read_config
+from pes_sim.meter.home import check_kinds, key_check
 from pes_sim.psd.owned import OwnDirectory
 from pes_sim.psd.softkeys import MASTER_KEY_LENGTH, SoftwareKeyStoreNotForProduction
 from pes_sim.psd.storage import DirectoryLock, errors

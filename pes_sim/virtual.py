@@ -19,17 +19,10 @@ from pes_sim.link.bare import BarePsd
 from pes_sim.link.client import Client
 from pes_sim.link.device import Endpoint
 from pes_sim.link.ports import PtyServer, open_host
+from pes_sim.meter.config import MeterConfig, check_new
 from pes_sim.meter.connection import Connection
 from pes_sim.meter.device import MeterDevice
-from pes_sim.meter.home import (
-    MeterConfig,
-    MeterHome,
-    StoredClock,
-    check_new,
-    create_home,
-    finish_home,
-    open_home,
-)
+from pes_sim.meter.home import MeterHome, StoredClock, check_place, create_home, finish_home, open_home
 from pes_sim.meter.meter import LocalCaller, Meter, MeterStatus
 from pes_sim.meter.services import BY_NAME
 from pes_sim.money import mills
@@ -249,7 +242,8 @@ def create(
         str(profile), str(regime),
     )  # fmt: skip
     mills(deposit_mills)
-    check_new(directory, config, departments, start)
+    check_place(directory)
+    check_new(config, departments, start)
     try:
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)  # whatever the umask, others write nothing in it
     except OSError as problem:

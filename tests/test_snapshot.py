@@ -29,6 +29,7 @@ from pes_sim.errors import (
 )
 from pes_sim.meter import archive, home, replacing
 from pes_sim.meter.archive import KEY_PART, Archive, Entry, Manifest
+from pes_sim.meter.config import MeterConfig, read_config
 from pes_sim.psd.device import Psd
 from pes_sim.psd.lifecycle import Lock
 from pes_sim.virtual import DEFAULT_START, VirtualMeter, create
@@ -758,9 +759,9 @@ def test_one_that_another_process_has_cut_off_meanwhile_is_completed_too(
     two_lives: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory, file = two_lives
-    real, once = home.read_config, [file]
+    real, once = read_config, [file]
 
-    def meanwhile(path: Path) -> home.MeterConfig:
+    def meanwhile(path: Path) -> MeterConfig:
         while once:
             once_more, finish = once.pop(), replacing.finish
             monkeypatch.setattr(replacing, "finish", lambda _: None)
@@ -768,7 +769,7 @@ def test_one_that_another_process_has_cut_off_meanwhile_is_completed_too(
             monkeypatch.setattr(replacing, "finish", finish)
         return real(path)
 
-    monkeypatch.setattr(home, "read_config", meanwhile)
+    monkeypatch.setattr("pes_sim.meter.home.read_config", meanwhile)
     with VirtualMeter(directory) as meter:
         assert meter.registers().piece_count == 0
     assert not replacing.is_unfinished(directory)

@@ -31,7 +31,8 @@ from pes_sim.errors import (
     UsageError,
 )
 from pes_sim.meter import home
-from pes_sim.meter.home import MeterConfig, check_new, open_home, read_config
+from pes_sim.meter.config import MeterConfig, check_new, read_config
+from pes_sim.meter.home import check_place, open_home
 from pes_sim.meter.store import DepartmentTotal
 from pes_sim.psd.device import Psd
 from pes_sim.psd.storage import write_atomically
@@ -770,7 +771,8 @@ def test_a_meter_that_was_cut_off_while_it_was_made_is_none(
 
 
 def test_the_check_is_the_same_for_whoever_asks_first(tmp_path: Path) -> None:
-    check_new(tmp_path, CONFIG, {"100": "Sales"}, None)
+    check_place(tmp_path)
+    check_new(CONFIG, {"100": "Sales"}, None)
     assert list(tmp_path.iterdir()) == []
 
 

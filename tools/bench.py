@@ -135,21 +135,33 @@ def cold_self_tests() -> float:
     return statistics.median(float(run.stdout) for run in runs)
 
 
+class Limit:
+    """What no durable debit is cheaper than: a small record on this disk, and a bare signature."""
+
+    def __init__(self, folder: Path) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._log = os.open(folder / "limit", os.O_RDWR | os.O_CREAT)
+        os.write(self._log, bytes(1 << 20))
+        os.fsync(self._log)
+        self._place = iter(range(0, 1 << 40, 256))
+
+    def sync(self) -> None:
+        os.pwrite(self._log, bytes(256), next(self._place) % (1 << 20))
+        os.fdatasync(self._log)
+
+    def sign(self) -> None:
+        self._key.sign(bytes(50), ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
+
+    def both(self) -> None:
+        self.sync()
+        self.sign()
+
+    def close(self) -> None:
+        os.close(self._log)
+
+
 def dispensing(folder: Path) -> list[Line]:
-    key, algorithm = ec.generate_private_key(ec.SECP256R1()), ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
-    log = os.open(folder / "limit", os.O_RDWR | os.O_CREAT)
-    os.write(log, bytes(1 << 20))
-    os.fsync(log)
-    place = iter(range(0, 1 << 40, 256))
-
-    def sync() -> None:
-        os.pwrite(log, bytes(256), next(place) % (1 << 20))
-        os.fdatasync(log)
-
-    def limit() -> None:
-        sync()
-        key.sign(bytes(50), algorithm)
-
+    limit = Limit(folder)
     command = [sys.executable, "-m", "tools.bench", "--serve", str(folder / "other")]
     with (
         funded(folder / "meter") as meter,
@@ -182,14 +194,14 @@ def dispensing(folder: Path) -> list[Line]:
 
         anywhere, (device, host) = os.sched_getaffinity(0), processors()
         moves = [move(device)] * 3 + [move(host)]
-        bare_sync, bare_limit, inside, pty = turns([sync, limit, in_process, through_pty], 100, moves)
+        bare_sync, bare_limit, inside, pty = turns([limit.sync, limit.both, in_process, through_pty], 100, moves)
         os.sched_setaffinity(0, anywhere)
         whole = turns([printed], 100)[0]
         bare_status, tested = turns([status, self_tests], 20)
         client.close()
         other.communicate()
     cold = cold_self_tests()
-    os.close(log)
+    limit.close()
     return [
         Line("durable dispense, in process", us(inside), f"fdatasync {us(bare_sync)} + P-256 = {us(bare_limit)}",
              bare_limit / inside, "at least 0.7", bare_limit / inside >= 0.7),
@@ -215,19 +227,20 @@ def batch_of(today: str, count: int = BATCH) -> dict[str, list[bytes]]:
 
 def batches(folder: Path) -> list[Line]:
     """A batch is one durable write: what each of its pieces costs beside a bare signature."""
-    key, algorithm = ec.generate_private_key(ec.SECP256R1()), ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
+    limit = Limit(folder)
     with funded(folder / "batches") as meter:
         meter.print_piece(department="100")  # opens the session
         asked, now, psd = batch_of(meter.status().today), meter.clock.now(), meter.psd
 
         def signatures() -> None:
             for _ in range(BATCH):
-                key.sign(bytes(50), algorithm)
+                limit.sign()
 
         def batch() -> None:
             psd.execute("dispense_batch", asked, request_id=os.urandom(16), now=now)
 
         raw, whole = (value / BATCH for value in turns([signatures, batch], 5))
+    limit.close()
     return [
         Line(f"durable batch of {BATCH}, a piece of it", us(whole), f"raw P-256 signature {us(raw)}", raw / whole,
              "at least 0.5", raw / whole >= 0.5),

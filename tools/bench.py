@@ -31,6 +31,8 @@ from pes_sim.psd.services import BY_NAME
 from pes_sim.virtual import VirtualMeter, create
 
 ROUNDS = 9
+TIMES = 100
+"""Debits of one round."""
 BINARY = Path(sys.executable).parent / "pes-sim"
 
 
@@ -187,16 +189,16 @@ def dispensing(folder: Path) -> list[Line]:
             psd.execute("get_status", {}, request_id=b"", now=now)
 
         def self_tests() -> None:
-            psd._new_tests().power_on()
+            psd._condition._new_tests().power_on()
 
         def printed() -> None:
             meter.print_piece(department="100", destination="100011234", mailing_date=today)
 
         anywhere, (device, host) = os.sched_getaffinity(0), processors()
         moves = [move(device)] * 3 + [move(host)]
-        bare_sync, bare_limit, inside, pty = turns([limit.sync, limit.both, in_process, through_pty], 100, moves)
+        bare_sync, bare_limit, inside, pty = turns([limit.sync, limit.both, in_process, through_pty], TIMES, moves)
         os.sched_setaffinity(0, anywhere)
-        whole = turns([printed], 100)[0]
+        whole = turns([printed], TIMES)[0]
         bare_status, tested = turns([status, self_tests], 20)
         client.close()
         other.communicate()

@@ -181,8 +181,8 @@ def renewed(text: str, sections: Mapping[str, Callable[[], str]], where: str) ->
     for name, make in sections.items():
         begin, end = f"<!-- generated: {name} -->", "<!-- end -->"
         pattern = re.compile(re.escape(begin) + r".*?" + re.escape(end), re.DOTALL)
-        fresh = f"{begin}\n{make()}\n{end}"
-        text, count = pattern.subn(lambda _, fresh=fresh: fresh, text)
+        fresh = f"{begin}\n{make()}\n{end}".replace("\\", r"\\")
+        text, count = pattern.subn(fresh, text)
         if count != 1:
             raise SystemExit(f"{where}: {count} places marked {begin}, one is needed")
     return text

@@ -1,0 +1,29 @@
+"""The bench runs: each of its measurements, once and small. What it finds is a matter for a quiet machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tools import bench
+from tools.bench import Line
+
+
+@pytest.mark.parametrize(
+    ("measure", "lines"), [(bench.dispensing, 6), (bench.batches, 1), (bench.long_log, 2), (bench.pages, 1)]
+)
+def test_a_measurement_gives_its_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, measure: Callable[[Path], list[Line]], lines: int
+) -> None:
+    for name, small in (("ROUNDS", 1), ("TIMES", 2), ("LOGGED", 1000), ("SINGLE", 5)):
+        monkeypatch.setattr(bench, name, small)
+    found = measure(tmp_path)
+    assert len(found) == lines
+    assert all(line.what and line.figure for line in found)
+
+
+def test_the_symbols_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "ROUNDS", 1)
+    assert len(bench.symbols()) == 1

@@ -460,6 +460,22 @@ class Machine(RuleBasedStateMachine):
         asked = piece(mailing_date=date(self.now + days * DAY), postage_mills=postage)
         self.new(service, trouble, **(correction(mailing_date=asked["mailing_date"]) if service == "redate" else asked))
 
+    @rule(operation=st.integers(2, 4), goes_on=st.booleans())
+    def fail_at_the_end_of_a_segment(self, operation: int, goes_on: bool) -> None:
+        """What failed there is not written over by what comes next, if that is too long for the rest."""
+        self.make_ready(FUNDS // 4)
+        log = self.device.psd._books._nvram
+        assert log is not None
+        asked = piece(mailing_date=date(self.now), postage_mills=1)
+        for _ in range(50):
+            if 256 < BANK - log._end < 1000:
+                break
+            self.new("dispense", **asked)
+        self.new("dispense", Failure(operation, written=True), **asked)
+        if goes_on:
+            self.new("checkin_begin")
+        self.power_cycle(log_in=True)
+
     @rule(items=st.lists(st.one_of(postages, postages, st.just(0)), max_size=4), trouble=troubles)
     def batch(self, items: list[int], trouble: Cut | Failure | None) -> None:
         pieces = [pack(piece(mailing_date=date(self.now), postage_mills=postage)) for postage in items]
@@ -503,6 +519,15 @@ class Machine(RuleBasedStateMachine):
         else:
             answer = self.send("refill_complete", refill.message)
         self.do(self.order("refill_complete", answer), trouble)
+
+    @rule(trouble=troubles)
+    @precondition(lambda self: self.known.refill and self.known.refill.message)
+    def cancel_when_granted(self, trouble: Cut | Failure | None) -> None:
+        """The grant comes after the promise never to accept it."""
+        assert self.known.refill is not None
+        grant = self.send("refill_complete", self.known.refill.message)
+        self.new("refill_cancel")
+        self.do(self.order("refill_complete", grant), trouble)
 
     @rule(amount=amounts)
     def refill(self, amount: int) -> None:

@@ -710,7 +710,7 @@ def test_device_reference_and_laws_agree_after_every_command(part: int) -> None:
 
     phases = [Phase.generate, Phase.shrink] if SHRINKS else [Phase.generate]
     run = settings(
-        max_examples=EXAMPLES or 40, stateful_step_count=STEPS, database=None, print_blob=bool(EXAMPLES),
+        max_examples=EXAMPLES or 30, stateful_step_count=STEPS, database=None, print_blob=bool(EXAMPLES),
         report_multiple_bugs=False, phases=phases,
     )  # fmt: skip
     run_state_machine_as_test(Part if EXAMPLES else seed(part)(Part), settings=run)

@@ -1,4 +1,4 @@
-"""A process that dies leaves what it wrote in the system's cache: the next one reads it, and the disk may not have it yet.
+"""A process that dies leaves what it wrote in the cache of the system: the next one reads it; the disk may not have it.
 
 Neither the crash walk nor `kill -9` alone shows this: it takes the death of the process first, and then the power.
 """
@@ -35,7 +35,7 @@ def killed_before_the_sync(pieces: int) -> tuple[Rig, Medium, bytes]:
 
 @pytest.mark.xfail(
     strict=True,
-    reason="a record that was read from the cache counts as durable; where the login begins a new segment, nothing syncs "
+    reason="a record read from the cache counts as durable; where the login begins a new segment, nothing syncs "
     "the old one before the retry is answered",
 )
 def test_what_is_answered_after_a_process_died_survives_a_power_cut() -> None:

@@ -7,31 +7,34 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Final
 
 from pes_sim.clock import Clock, SystemClock, VirtualClock
 from pes_sim.entropy import Entropy, SeededEntropy, SystemEntropy, child
-from pes_sim.errors import UsageError
+from pes_sim.errors import FieldError, UsageError
+from pes_sim.link.bare import BarePsd
 from pes_sim.link.client import Client
+from pes_sim.link.device import Endpoint
 from pes_sim.link.ports import PtyServer, open_host
-from pes_sim.meter.home import (
-    MeterConfig,
-    MeterHome,
-    StoredClock,
-    check_new,
-    create_home,
-    finish_home,
-    open_home,
-)
-from pes_sim.meter.meter import LocalCaller, Meter
+from pes_sim.meter.config import MeterConfig, check_new
+from pes_sim.meter.connection import Connection
+from pes_sim.meter.device import MeterDevice
+from pes_sim.meter.home import MeterHome, StoredClock, check_place, create_home, finish_home, open_home
+from pes_sim.meter.meter import LocalCaller, Meter, MeterStatus
 from pes_sim.meter.services import BY_NAME
 from pes_sim.money import mills
 from pes_sim.provider.centre import DataCentre
 from pes_sim.provider.pki import pem
+from pes_sim.psd.faults import Fault, PowerCut
+from pes_sim.psd.fields import Values
+from pes_sim.psd.lifecycle import Lock
+from pes_sim.psd.locks import LOCKS
 from pes_sim.psd.policy import Regime
 from pes_sim.psd.profile import Profile
+from pes_sim.psd.rtc import Rtc
 from pes_sim.psd.selftest import TestName
 from pes_sim.psd.storage import write_atomically
 
@@ -39,17 +42,40 @@ DEFAULT_DEPARTMENTS: Mapping[str, str] = {"100": "General"}
 DEFAULT_START = 1_767_625_200 * 1_000_000
 """Where a virtual clock begins unless told otherwise: 2026-01-05T15:00:00Z, a Monday."""
 
+PROVIDERS_LOCKS: Final = tuple(lock.value for lock, row in LOCKS.items() if row.ordered)
+"""Reasons that the provider locks a device for, and unlocks it."""
+_ORDERS: Final[Mapping[str, str]] = {
+    "lock": "lock_order",
+    "unlock": "unlock_order",
+    "set_time": "time_setting",
+    "reauthorize": "reauthorization",
+}
+"""Services of the PSD that the meter passes on, with the kind of message that orders them."""
+
 
 class VirtualMeter(Meter):
     """A meter in this process, powered on, with `clock` and `centre` beside it. Use it in a `with`.
 
     Without a directory it is a fresh meter, checked in, that is gone after the `with`; with one it is the meter that
-    `pes-sim meter new` (or `create`) made there. `failing_self_tests` are names from docs/psd.md.
+    `pes-sim meter new` (or `create`) made there. For this power-on: `failing_self_tests` are names from docs/psd.md,
+    `rtc` is the PSD's real-time clock, `connection` what the meter reaches its data centre by, `storage_faults` what is
+    wrong with the PSD's medium (docs/storage.md). A power cut then is the exception `PowerCut`, until `power_on`; at a
+    port it is silence, and the power comes back by itself.
     """
 
-    def __init__(self, directory: Path | None = None, *, failing_self_tests: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        directory: Path | None = None,
+        *,
+        failing_self_tests: Iterable[str] = (),
+        rtc: Rtc = Rtc(),  # noqa: B008  # immutable
+        connection: Connection = Connection.LAN,
+        storage_faults: Iterable[Fault] = (),
+    ) -> None:
         failing = _self_tests(failing_self_tests)
-        self._server: PtyServer | None = None
+        self.on_cut: Callable[[], None] = lambda: None
+        """Called when the power was cut while a port asked something, and is back."""
+        self._servers: dict[str, PtyServer] = {}
         with ExitStack() as opened:
             if directory is None:
                 made = tempfile.mkdtemp(prefix="pes-sim-")
@@ -63,9 +89,11 @@ class VirtualMeter(Meter):
             self.centre = DataCentre(directory / "provider", clock=self.clock, entropy=child(entropy, "provider"))
             opened.callback(self.centre.close)
             self._home.failing = failing
+            self._home.rtc, self._home.connection = rtc, connection
+            self.medium = self._home.fail(faults) if (faults := tuple(storage_faults)) else None
             self._device = self._home.power_on(self.centre)
             drawn = child(entropy, f"requests after record {self._log_sequence()}")
-            super().__init__(LocalCaller(self._device, self.clock, drawn))
+            super().__init__(LocalCaller(_Outlet(self, lambda device: device), self.clock, drawn))
             self._opened = opened.pop_all()
 
     @property
@@ -73,22 +101,68 @@ class VirtualMeter(Meter):
         """The meter's directory."""
         return self._home
 
+    def power_on(self) -> None:
+        """The power comes back after a cut; or it goes, at once, and comes back."""
+        if self.medium is not None:
+            self.medium.power_on()
+        self._device = self._home.power_on(self.centre)
+
     def advance(self, microseconds: int) -> None:
         """Moves a virtual clock on. Raises `UsageError` when the meter runs on the real one."""
         if not isinstance(self.clock, VirtualClock):
             raise UsageError("this meter runs on the real clock, which only time moves", hint="Make a virtual one")
         self.clock.advance(microseconds)
 
+    def order(self, service: str, **fields: object) -> MeterStatus:
+        """Has the provider order something of the PSD: `lock`, `unlock`, `set_time` or `reauthorize`; gives the status.
+
+        `fields` are the order's own, by the names of its message in docs/protocol.md. Raises `FieldError` or
+        `BadMessage` for what no device would obey.
+        """
+        if service not in _ORDERS:
+            raise FieldError(f"{service!r} is no order to a meter", hint=f"Known: {', '.join(_ORDERS)}")
+        challenge = self._caller.call("challenge", {})
+        message = self.centre.order(_ORDERS[service], self.info()["psd_serial"], challenge, **fields)
+        self._caller.call(service, {"message": message})
+        return self.status()
+
+    def lock(self, *reasons: str) -> MeterStatus:
+        """The provider's lock, for the reasons of `PROVIDERS_LOCKS` that are given, or as its own."""
+        return self.order("lock", lock_reasons=list(reasons) or [Lock.PROVIDER.value])
+
+    def unlock(self, *reasons: str) -> MeterStatus:
+        """The provider's unlock, for the reasons given, or for all that it may clear of those that hold.
+
+        Wrong proofs of identity are forgotten by it in any case, and a device need not be locked for that.
+        """
+        held = [reason for reason in self.status().lock_reasons if reason in PROVIDERS_LOCKS]
+        return self.order("unlock", lock_reasons=list(reasons) or held)
+
+    @property
+    def psd(self) -> BarePsd:
+        """Its security device alone, for any service of docs/psd.md. It takes turns with the meter."""
+        return self._device.psd
+
     def serve_pty(self) -> str:
         """Puts the meter on a pseudo-terminal until `close`; gives its path, ready to be opened."""
-        if self._server is None:
-            self._server = PtyServer(self._device, self.clock)
-        return self._server.path
+        return self._serve(_Outlet(self, lambda device: device, comes_back=True))
+
+    def serve_psd_pty(self) -> str:
+        """The same for its PSD alone, as a mainboard finds it. Meter and port take turns; a login of one ends the
+        session of the other, which the meter opens again when it needs it. What the port dispenses for a department
+        counts for that department, anything else for the department `?`.
+        """
+        return self._serve(_Outlet(self, lambda device: device.psd, comes_back=True))
+
+    def _serve(self, endpoint: Endpoint) -> str:
+        if endpoint.kind not in self._servers:
+            self._servers[endpoint.kind] = PtyServer(endpoint, self.clock)
+        return self._servers[endpoint.kind].path
 
     def close(self) -> None:
         """Powers off."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers.values():
+            server.close()
         self._opened.close()
 
     def __enter__(self) -> VirtualMeter:
@@ -97,6 +171,34 @@ class VirtualMeter(Meter):
     def _log_sequence(self) -> int:
         answer = self._device.execute("get_status", {}, request_id=b"", now=self.clock.now())
         return int(answer["log_sequence"])
+
+
+class _Outlet:
+    """What answers here is the device of the latest power-on, and nothing while it has no power. After a cut that
+    something asked here ran into, the power `comes_back` by itself.
+    """
+
+    def __init__(
+        self, meter: VirtualMeter, pick: Callable[[MeterDevice], Endpoint], *, comes_back: bool = False
+    ) -> None:
+        self._meter = meter
+        self._pick = pick
+        self._comes_back = comes_back
+        self.kind = pick(meter._device).kind
+        self.services = pick(meter._device).services
+
+    def execute(self, name: str, request: Values, *, request_id: bytes, now: int) -> Values:
+        """See `Psd.execute`. Raises `PowerCut`: whoever asked gets no answer."""
+        meter = self._meter
+        try:
+            if meter.medium is not None and not meter.medium.powered:
+                raise PowerCut
+            return self._pick(meter._device).execute(name, request, request_id=request_id, now=now)
+        except PowerCut:
+            if self._comes_back:
+                meter.power_on()
+                meter.on_cut()
+            raise
 
 
 def _self_tests(names: Iterable[str]) -> frozenset[TestName]:
@@ -140,7 +242,8 @@ def create(
         str(profile), str(regime),
     )  # fmt: skip
     mills(deposit_mills)
-    check_new(directory, config, departments, start)
+    check_place(directory)
+    check_new(config, departments, start)
     try:
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)  # whatever the umask, others write nothing in it
     except OSError as problem:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pes_sim.clock import HOUR, parse_iso
 from pes_sim.entropy import SeededEntropy
+from pes_sim.errors import StorageFull
 from pes_sim.indicium import layout
 from pes_sim.provider.pki import Pki
 from pes_sim.psd import messages
@@ -61,6 +62,17 @@ def correction(**changes: Any) -> Values:
     return request
 
 
+class Full(MemoryStorage):
+    """A medium that takes nothing more while it is `full`."""
+
+    full = False
+
+    def write(self, name: str, offset: int, data: bytes) -> None:
+        if self.full:
+            raise StorageFull("no room")
+        super().write(name, offset, data)
+
+
 class Rig:
     """A device and everything around it. Each step gives the device's answer."""
 
@@ -70,10 +82,13 @@ class Rig:
         bank: int = BANK,
         seed: str = "rig",
         rtc: Rtc = Rtc(),  # noqa: B008  # immutable
+        vault: MemoryVault | None = None,
         **made: Any,
     ) -> None:
         self.storage = storage if storage is not None else MemoryStorage()
-        self.vault = MemoryVault()
+        self.vault = vault if vault is not None else MemoryVault()
+        self.secret = SECRET
+        """What the meter proves itself with."""
         self.bank = bank
         self.seed = seed
         self.rtc = rtc
@@ -111,8 +126,8 @@ class Rig:
     def challenge(self) -> Values:
         return self.ask("challenge")
 
-    def user_proof(self, nonce: bytes, secret: bytes = SECRET) -> bytes:
-        return hmac.digest(secret, user_challenge(SERIAL, nonce), "sha256")
+    def user_proof(self, nonce: bytes, secret: bytes = b"") -> bytes:
+        return hmac.digest(secret or self.secret, user_challenge(SERIAL, nonce), "sha256")
 
     def log_in(self, role: Role = Role.USER) -> None:
         """Opens a session."""
@@ -129,14 +144,13 @@ class Rig:
 
     # Life
 
+    def manufacture(self) -> dict[str, Any]:
+        """What the device is told when it is made."""
+        told = {"psd_serial": SERIAL, "trust_anchor": pki().ca.certificate, "user_secret": SECRET}
+        return told | self.how_made
+
     def initialize(self) -> Values:
-        self.made = self.ask(
-            "initialize",
-            psd_serial=SERIAL,
-            trust_anchor=pki().ca.certificate,
-            user_secret=SECRET,
-            **self.how_made,
-        )
+        self.made = self.ask("initialize", **self.manufacture())
         return self.made
 
     def authorization(self, **changes: Any) -> dict[str, Any]:

@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
+import hmac
 import os
 import pty
 import shutil
 import tempfile
 import tty
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pes_sim.clock import HOUR, MINUTE, VirtualClock
-from pes_sim.errors import LinkError, LockedCheckinOverdue, RefusedByProvider, UsageError
+from pes_sim.entropy import SystemEntropy
+from pes_sim.errors import FieldError, LinkError, LockedCheckinOverdue, NotAuthenticated, RefusedByProvider, UsageError
 from pes_sim.indicium import layout
 from pes_sim.indicium.api import verify
 from pes_sim.indicium.verify import Verdict
+from pes_sim.link.client import Client
+from pes_sim.link.ports import open_host
+from pes_sim.meter.connection import Connection
 from pes_sim.meter.meter import Meter
 from pes_sim.meter.store import DepartmentTotal
 from pes_sim.provider.centre import DataCentre
 from pes_sim.psd import messages
+from pes_sim.psd.access import user_challenge
+from pes_sim.psd.device import Psd
+from pes_sim.psd.faults import Fault, FaultKind, PowerCut
+from pes_sim.psd.fields import Values, pack
 from pes_sim.psd.policy import Regime
 from pes_sim.psd.profile import Profile
+from pes_sim.psd.rtc import Rtc
+from pes_sim.psd.services import BY_NAME
 from pes_sim.virtual import DEFAULT_START, VirtualMeter, connect, create
-from tests.meter.made import copy_of_a_meter
+from tests.link.fakes import is_free
+from tests.meter.made import SERIAL, TODAY, copy_of_a_meter
 
 IMI = layout.builtin("imi_std")
 
@@ -210,6 +224,150 @@ def test_a_port_behind_which_nobody_answers_is_given_up_and_closed(monkeypatch: 
     os.close(ours)
 
 
+# --- another clock, another line -------------------------------------------------------------------------------------
+
+
+def test_its_psds_clock_may_drift_or_lose_its_time_from_this_power_on(tmp_path: Path) -> None:
+    directory = copy_of_a_meter(tmp_path / "m1")
+    with VirtualMeter(directory, rtc=Rtc(drift_ppm=1_000_000)) as meter:
+        before = meter.status().device_time
+        meter.advance(HOUR)
+        assert meter.status().device_time == before + 2 * HOUR
+    with VirtualMeter(directory, rtc=Rtc(battery_failed=True)) as meter:
+        assert (meter.status().state, meter.status().lock_reasons) == ("LOCKED", ["date fault"])
+        assert meter.order("set_time", device_time=meter.clock.now() + HOUR).state == "OPERATIONAL"
+    with VirtualMeter(directory) as meter:
+        assert meter.status().state == "OPERATIONAL"
+
+
+@pytest.mark.parametrize("regime", Regime)
+def test_a_meter_may_dial_up_under_the_older_rules_only(tmp_path: Path, regime: Regime) -> None:
+    create(tmp_path / "m1", regime=regime)
+    with VirtualMeter(tmp_path / "m1", connection=Connection.DIAL_UP) as meter:
+        if regime is Regime.IBI:
+            meter.check_in()
+        else:
+            with pytest.raises(LinkError, match="this one dials up"):
+                meter.check_in()
+    with VirtualMeter(tmp_path / "m1") as meter:
+        meter.check_in()
+
+
+# --- the provider's orders -------------------------------------------------------------------------------------------
+
+
+def test_the_provider_locks_it_sets_its_time_and_moves_it() -> None:
+    with VirtualMeter() as meter:
+        assert meter.lock().lock_reasons == ["provider lock"]
+        assert meter.lock("inspection due").lock_reasons == ["provider lock", "inspection due"]
+        assert meter.unlock("provider lock").lock_reasons == ["inspection due"]
+        assert meter.unlock().state == "OPERATIONAL"
+        later = meter.clock.now() + HOUR
+        assert meter.order("set_time", device_time=later).device_time == later
+        meter.order("reauthorize", licensing_zip="10001", customer="B", utc_offset_minutes=0)
+        assert meter.info()["licensing_zip"] == "10001"
+
+
+def test_an_order_that_a_meter_does_not_pass_on_is_named_with_those_that_it_does() -> None:
+    with VirtualMeter() as meter:
+        for service in ("renew_key", "refill_complete", "open"):
+            with pytest.raises(
+                FieldError, match=f"'{service}' is no order to a meter. Known: lock, unlock, set_time, "
+            ):
+                meter.order(service)
+
+
+# --- its PSD alone ---------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def mainboard(meter: VirtualMeter) -> Iterator[Client]:
+    """A host at the PSD's own port, logged in by the meter's secret."""
+    client = Client(open_host(meter.serve_psd_pty()), BY_NAME, SystemEntropy())
+    try:
+        assert client.hello()["device_kind"] == "psd"
+        challenge = user_challenge(SERIAL, client.call("challenge", {})["nonce"])
+        proof = hmac.digest(meter.home.secret(), challenge, "sha256")
+        client.call("authenticate", {"role": "customer's meter", "proof": proof})
+        yield client
+    finally:
+        client.close()
+
+
+def asked(reference: bytes = b"100") -> Values:
+    return {
+        "postage_mills": 740, "mailing_date": TODAY, "mail_class": "first_class_letter", "weight": 100,
+        "destination": "", "reference": reference,
+    }  # fmt: skip
+
+
+def test_its_psd_is_served_alone_beside_the_meter_until_the_end(tmp_path: Path) -> None:
+    with VirtualMeter(copy_of_a_meter(tmp_path / "m1")) as meter:
+        path = meter.serve_psd_pty()
+        assert meter.serve_psd_pty() == path != meter.serve_pty()
+        client = Client(open_host(path), BY_NAME, SystemEntropy())
+        with pytest.raises(NotAuthenticated):
+            client.call("dispense", asked())
+        with connect(meter.serve_pty()) as whole:
+            assert whole.registers() == meter.registers()
+    with pytest.raises(LinkError, match="was lost"):
+        client.call("get_info", {})
+    client.close()
+
+
+def test_what_a_mainboard_does_with_the_psd_the_meter_knows_of(tmp_path: Path) -> None:
+    directory = copy_of_a_meter(tmp_path / "m1")
+    with VirtualMeter(directory) as meter:
+        meter.print_piece(department="100")
+        with mainboard(meter) as psd:
+            answer = psd.call("dispense", asked(b"200"))
+            assert meter.registers().ascending_mills == answer["ascending_mills"] == 1480
+            assert [(d.code, d.pieces) for d in meter.departments()] == [("100", 1), ("200", 1)]
+            psd.call("dispense", asked(b"100"))
+            meter.check_in()
+            assert meter.home.store.totals()[0] == 3  # safe here before it is acknowledged
+            meter.print_piece(department="100")
+        assert [(d.code, d.pieces) for d in meter.departments()] == [("100", 3), ("200", 1)]
+    with VirtualMeter(directory) as again:
+        assert [(d.code, d.pieces) for d in again.departments()] == [("100", 3), ("200", 1)]
+
+
+def test_what_bears_no_departments_code_is_nobodys_and_a_batch_is_as_many_pieces(tmp_path: Path) -> None:
+    directory = copy_of_a_meter(tmp_path / "m1")
+    references = (b"", b"\xff\xfe", b"x" * 32, b"two\nlines", b"100")
+    with VirtualMeter(directory) as meter, mainboard(meter) as psd:
+        for reference in references:
+            psd.call("dispense", asked(reference))
+        psd.call("dispense_batch", {"pieces": [pack(asked(b"200"))] * 7})
+    for turn in range(2):
+        with VirtualMeter(directory) as again:
+            assert [(d.code, d.pieces) for d in again.departments()] == [("100", 1), ("200", 7 + turn), ("?", 4)]
+            with connect(again.serve_pty()) as outside:
+                assert outside.departments() == again.departments()
+            again.print_piece(department="200")
+            again.check_in()
+        (directory / "meter.sqlite").unlink()  # the next one finds it all in the PSD's log once more
+
+
+def test_meter_and_port_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    free: set[bool] = set()
+    execute = Psd.execute
+
+    def watched(psd: Psd, *arguments: Any, **named: Any) -> Values:
+        free.add(is_free(meter._device._turn))
+        return execute(psd, *arguments, **named)
+
+    with VirtualMeter() as meter:
+        path = meter.serve_psd_pty()
+        monkeypatch.setattr(Psd, "execute", watched)
+        client = Client(open_host(path), BY_NAME, SystemEntropy())
+        client.call("get_status", {})
+        meter.psd.execute("get_status", {}, request_id=b"", now=meter.clock.now())
+        meter.registers()
+        client.close()
+        assert free == {False}
+
+
 # --- from a seed -----------------------------------------------------------------------------------------------------
 
 
@@ -324,3 +482,27 @@ def test_a_virtual_meter_is_a_meter_with_a_clock_of_its_own() -> None:
         assert isinstance(meter, Meter)
         assert isinstance(meter.clock, VirtualClock)
         assert meter.clock.now() == DEFAULT_START
+
+
+def test_a_power_cut_in_process_is_an_exception_until_the_power_is_back(tmp_path: Path) -> None:
+    create(tmp_path / "m1")
+    with VirtualMeter(tmp_path / "m1") as meter:
+        meter.refill(1_000_000)
+    for at in range(1, 9):
+        with VirtualMeter(tmp_path / "m1", storage_faults=[Fault(FaultKind.CUT_KEPT, at)]) as meter:
+            before = meter.registers().piece_count
+            printed = 0
+            with contextlib.suppress(PowerCut):
+                while True:
+                    meter.print_piece(department="100", request_id=bytes([at, printed]) + bytes(14))
+                    printed += 1
+            with pytest.raises(PowerCut):
+                meter.registers()
+            meter.power_on()
+            assert meter.registers().piece_count - before in (printed, printed + 1)
+            meter.print_piece(department="100", request_id=bytes([at, printed]) + bytes(14))
+            assert meter.registers().piece_count - before == printed + 1
+    with VirtualMeter(tmp_path / "m1") as meter:
+        assert sum(d.pieces for d in meter.departments()) == meter.registers().piece_count
+        meter.power_on()
+        assert meter.registers().balanced()

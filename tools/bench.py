@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -23,9 +24,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from pes_sim.entropy import SystemEntropy
 from pes_sim.link.client import Client
-from pes_sim.link.ports import PtyServer, open_host
-from pes_sim.psd.device import Psd
-from pes_sim.psd.services import BY_NAME, SERVICES
+from pes_sim.link.ports import open_host
+from pes_sim.meter.home import open_home
+from pes_sim.psd.fields import pack
+from pes_sim.psd.services import BY_NAME
 from pes_sim.virtual import VirtualMeter, create
 
 ROUNDS = 9
@@ -88,16 +90,6 @@ ASKED = {"postage_mills": 1, "mail_class": "first_class_letter", "weight": 100, 
          "reference": b"100"}  # fmt: skip
 
 
-class BarePsd:
-    """A meter's PSD as it would stand on the port of a mainboard."""
-
-    kind = "psd"
-
-    def __init__(self, psd: Psd) -> None:
-        self.execute = psd.execute
-        self.services = {service.code: service for service in SERVICES}
-
-
 def funded(folder: Path) -> VirtualMeter:
     """A meter in `folder` with postage enough."""
     create(folder, deposit_mills=10**9)
@@ -119,8 +111,8 @@ def processors() -> tuple[set[int], set[int]]:
 def serve(folder: Path) -> int:
     """The other process: a PSD on a pseudo-terminal until standard input ends."""
     os.sched_setaffinity(0, processors()[0])
-    with funded(folder) as meter, PtyServer(BarePsd(meter._device._psd), meter.clock) as server:
-        print(server.path, flush=True)
+    with funded(folder) as meter:
+        print(meter.serve_psd_pty(), flush=True)
         sys.stdin.read()
     return 0
 
@@ -211,6 +203,79 @@ def dispensing(folder: Path) -> list[Line]:
     ]  # fmt: skip
 
 
+BATCH = 100
+LOGGED = 1_000_000
+SINGLE = 9_000
+
+
+def batch_of(today: str, count: int = BATCH) -> dict[str, list[bytes]]:
+    """A request for so many pieces."""
+    return {"pieces": [pack(ASKED | {"mailing_date": today, "postage_mills": 1}) for _ in range(count)]}
+
+
+def batches(folder: Path) -> list[Line]:
+    """A batch is one durable write: what each of its pieces costs beside a bare signature."""
+    key, algorithm = ec.generate_private_key(ec.SECP256R1()), ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
+    with funded(folder / "batches") as meter:
+        meter.print_piece(department="100")  # opens the session
+        asked, now, psd = batch_of(meter.status().today), meter.clock.now(), meter.psd
+
+        def signatures() -> None:
+            for _ in range(BATCH):
+                key.sign(bytes(50), algorithm)
+
+        def batch() -> None:
+            psd.execute("dispense_batch", asked, request_id=os.urandom(16), now=now)
+
+        raw, whole = (value / BATCH for value in turns([signatures, batch], 5))
+    return [
+        Line(f"durable batch of {BATCH}, a piece of it", us(whole), f"raw P-256 signature {us(raw)}", raw / whole,
+             "at least 0.5", raw / whole >= 0.5),
+    ]  # fmt: skip
+
+
+def opening(directory: Path) -> tuple[float, float]:
+    """Seconds that a power-on of the PSD takes, and the most memory it has meanwhile, in MB."""
+
+    def once() -> None:
+        home = open_home(directory)
+        assert home.psd().execute("get_status", {}, request_id=b"", now=home.clock.now())["state"] == "OPERATIONAL"
+        home.close()
+
+    took = statistics.median(seconds(once, 1) for _ in range(ROUNDS))
+    tracemalloc.start()
+    once()
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return took, most / 1e6
+
+
+def long_log(folder: Path) -> list[Line]:
+    """A device with a million pieces in its log, none of them acknowledged, beside one with a hundredth of them."""
+    found = []
+    for count in (LOGGED // 100, LOGGED):
+        directory = folder / f"log-{count}"
+        with funded(directory) as meter:
+            meter.print_piece(department="100")
+            today, now, psd = meter.status().today, meter.clock.now(), meter._device._psd
+            asked = batch_of(today)
+            psd._dispenser._log_limit = 2 * LOGGED
+            meter.home._storage.sync = lambda name: None  # type: ignore[method-assign]  # only to have it soon
+            for _ in range((count - SINGLE) // BATCH):
+                psd.execute("dispense_batch", asked, request_id=os.urandom(16), now=now)
+            for _ in range(SINGLE):  # what is read at power-on holds a record for each piece
+                psd.execute("dispense", ASKED | {"mailing_date": today}, request_id=os.urandom(16), now=now)
+        found.append(opening(directory))
+        shutil.rmtree(directory)
+    (short, little), (long, much) = found
+    return [
+        Line(f"power-on with {LOGGED:,} logged pieces", f"{long * 1e3:.0f} ms",
+             f"with {LOGGED // 100:,} of them {short * 1e3:.0f} ms", short / long, "at most 0.2 s", long <= 0.2),
+        Line("memory at that power-on", f"{much:.1f} MB", f"with {LOGGED // 100:,} of them {little:.1f} MB",
+             little / much, "flat: at least 0.9", little / much >= 0.9),
+    ]  # fmt: skip
+
+
 def symbols() -> list[Line]:
     import zxingcpp
 
@@ -270,7 +335,7 @@ def main() -> int:
     # Beside the sources, not in /tmp: that may be memory, where a sync costs nothing.
     folder = Path(tempfile.mkdtemp(prefix=".bench-", dir="."))
     try:
-        lines = [*imports(), *dispensing(folder), *symbols(), *pages(folder)]
+        lines = [*imports(), *dispensing(folder), *batches(folder), *long_log(folder), *symbols(), *pages(folder)]
     finally:
         shutil.rmtree(folder)
     widths = [

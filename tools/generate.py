@@ -13,6 +13,7 @@ from pes_sim.indicium import layout as layouts
 from pes_sim.link.message import HELLO
 from pes_sim.meter import services as meter_services
 from pes_sim.psd import messages
+from pes_sim.psd.faults import MEANING
 from pes_sim.psd.fields import FIELDS, Field, Form
 from pes_sim.psd.lifecycle import TRANSITIONS, State
 from pes_sim.psd.locks import LOCKS
@@ -170,6 +171,7 @@ SECTIONS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "policies": _policies,
         "self-tests": _self_tests,
     },
+    "docs/storage.md": {"faults": lambda: table(("kind", "what fails"), MEANING.items())},
     "docs/indicia.md": {name: _layout(name) for name in layouts.BUILT_IN},
 }
 

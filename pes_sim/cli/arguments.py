@@ -62,6 +62,14 @@ def _print(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     _faults(p)
 
 
+def _json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+
+
+def _reason(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("--reason", action="append", default=[], metavar="REASON", help=what)
+
+
 def _faults(parser: argparse.ArgumentParser) -> None:
     """Options that break the meter while this command runs."""
     parser.add_argument("--fail-self-test", action="append", default=[], metavar="NAME",
@@ -77,7 +85,7 @@ def _verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     p.add_argument("--psd", type=Path, action="append", metavar="PEM",
                    help="a PSD's certificate, as often as needed (default: psd.pem beside the file)")  # fmt: skip
     p.add_argument("--dpi", type=int, default=300, metavar="N", help="resolution at which PDF pages are drawn (300)")
-    p.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    _json(p)
 
 
 def _decode(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -87,21 +95,22 @@ def _decode(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     p.add_argument("payload", metavar="HEX|FILE", help="hex digits, or a file with the payload (or with hex digits)")
     p.add_argument("--layout", default="", metavar="NAME",
                    help="imi_std, ibi, ibi_lite, or a layout's .toml file (default: by the version byte)")  # fmt: skip
-    p.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    _json(p)
 
 
 def _meter(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     example = "pes-sim meter new m1 --zip 20260 && pes-sim meter status m1"
     parent = commands.add_parser(
         "meter",
-        help="make a meter, look at it, refill it, check it in",
-        description="Make a meter, look at it, refill it, check it in.",
+        help="make a meter, look at it, refill it, check it in, withdraw it",
+        description="Make a meter, look at it, refill it, check it in, withdraw it.",
         epilog=f"example: {example}",
     )
     actions = parent.add_subparsers(title="actions", metavar="ACTION", required=True)
 
-    def action(name: str, what: str, example: str) -> argparse.ArgumentParser:
-        p = _add(actions, name, f"pes_sim.cli.meters:run_{name}", what, f"pes-sim meter {name} {example}")
+    def action(name: str, what: str, example: str, module: str = "meters") -> argparse.ArgumentParser:
+        run = f"pes_sim.cli.{module}:run_{name.replace('-', '_')}"
+        p = _add(actions, name, run, what, f"pes-sim meter {name} {example}")
         p.add_argument("directory", type=Path, metavar="DIR", help="the meter's directory")
         return p
 
@@ -123,7 +132,7 @@ def _meter(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
                    help="IMI: a check-in every 72 hours; IBI: every 90 days, and inspections (IMI)")  # fmt: skip
     p.add_argument("--seed", default="", metavar="TEXT", help="keys follow from it; the meter says so")
     p = action("status", "State, registers, hours to the lockout, departments", "m1 --json")
-    p.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    _json(p)
     _faults(p)
     p = action("refill", "Add postage from the customer's funds", "m1 50.00")
     p.add_argument("amount", metavar="DOLLARS")
@@ -133,4 +142,49 @@ def _meter(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     _faults(action("checkin", "Report to the data centre, which restarts the 72 hours", "m1"))
     p = action("advance", "Move a virtual clock on", "m1 72h1m")
     p.add_argument("duration", metavar="TIME", help="such as 72h1m, 3d or 90s")
+    p = action("cancel-refill", "Give up the refill under way; what the provider granted for it is paid back", "m1",
+               "orders")  # fmt: skip
+    _json(p)
+    p = action("withdraw", "End service for good: what is left is paid back to the customer's account", "m1 --json",
+               "orders")  # fmt: skip
+    _json(p)
+    p = action("lock", "The provider's order to lock the meter", "m1 --reason 'inspection due'", "orders")
+    _reason(p, "what for, as often as needed: provider lock (the default), inspection due, register fault or so")
+    _json(p)
+    p = action("unlock", "The provider's order to unlock the meter; wrong proofs of identity are forgotten, too", "m1",
+               "orders")  # fmt: skip
+    _reason(p, "which lock, as often as needed (default: all that the provider may clear)")
+    _json(p)
+    p = action("self-test", "Run the PSD's self-tests, all of them", "m1 --fail-self-test sha-256", "orders")
+    _json(p)
+    _faults(p)
+    p = action(
+        "run",
+        "Serve the meter on a pseudo-terminal until stopped; one line of JSON when it is ready",
+        "m1 --cut-power-at-write 12",
+        "running",
+    )
+    p.add_argument("--psd", action="store_true", help="its security device alone, as a mainboard finds it")
+    p.add_argument("--cut-power-at-write", type=int, metavar="N",
+                   help="cut the PSD's power before operation N of its medium; it comes back at once")  # fmt: skip
+    p.add_argument("--storage-fault", action="append", default=[], metavar="KIND[@N[:K]]",
+                   help="what is wrong with the PSD's medium: tear@12:100 or the like (docs/storage.md)")  # fmt: skip
+    _faults(p)
     action("specimens", "Specimens printed each day, to be collected and destroyed (39 CFR 501.9)", "m1")
+    _snapshots(actions)
+
+
+def _snapshots(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """From where, and to where; a restore names the meter first, as every other command does."""
+    for name, what, first, second in (
+        ("snapshot", "Copy a whole meter, its keys and its data centre into one new file", "m1", "m1.snapshot"),
+        ("restore", "Put a meter back to what it was in a snapshot; not its clock, nor its data centre", "m1",
+         "m1.snapshot"),
+        ("clone", "Make a second meter of a snapshot, with a clock and a data centre of its own", "m1.snapshot", "m2"),
+    ):  # fmt: skip
+        p = _add(actions, name, f"pes_sim.cli.snapshots:run_{name}", what, f"pes-sim meter {name} {first} {second}")
+        for word in (first, second):
+            if word.endswith(".snapshot"):
+                p.add_argument("file", type=Path, metavar="FILE", help="the snapshot")
+            else:
+                p.add_argument("directory", type=Path, metavar="DIR", help="the meter's directory")

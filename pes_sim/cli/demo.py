@@ -26,7 +26,8 @@ from pes_sim.indicium import layout as layouts
 from pes_sim.indicium import symbol
 from pes_sim.indicium.verify import Trust, Verdict, verify
 from pes_sim.meter import rates
-from pes_sim.meter.home import PARTS, read_config
+from pes_sim.meter.config import read_config
+from pes_sim.meter.home import PARTS
 from pes_sim.meter.job import Job, JobPiece, read_job
 from pes_sim.meter.meter import Meter
 from pes_sim.money import dollars

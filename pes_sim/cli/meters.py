@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from pes_sim.psd.lifecycle import Lock
 from pes_sim.psd.locks import LOCKS
 from pes_sim.psd.policy import Regime
 from pes_sim.psd.profile import Profile
-from pes_sim.psd.roles import Role
 from pes_sim.psd.services import BY_NAME as PSD_SERVICES
 from pes_sim.virtual import DEFAULT_DEPARTMENTS, VirtualMeter, create
 
@@ -62,12 +62,7 @@ def run_status(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(document, indent=2))
         return 0
-    under_way = f", {document['sub_state']}" if document["sub_state"] else ""
-    print(f"Meter {document['psd_serial']}: {document['state']}{under_way}")
-    for reason in document["lock_reasons"]:
-        print(f"  because: {reason}.{_what_clears(reason, options.directory)}")
-    for name in document["self_tests_failed"]:
-        print(f"  failed self-test: {name}")
+    print_state(document, options.directory)
     for warning in document["warnings"]:
         print(f"  warning: {warning}")
     hours = document["hours_to_lockout"]
@@ -82,6 +77,16 @@ def run_status(options: argparse.Namespace) -> int:
         print(f"  department {code} {total['name']}: {total['piece_count']} pieces, {dollars(total['postage_mills'])}")
     print(f"  {document['notice']}")
     return 0
+
+
+def print_state(document: Mapping[str, Any], directory: Path) -> None:
+    """A line on the state of a `status_document`, and one on everything that stands in the way."""
+    under_way = f", {document['sub_state']}" if document["sub_state"] else ""
+    print(f"Meter {document['psd_serial']}: {document['state']}{under_way}")
+    for reason in document["lock_reasons"]:
+        print(f"  because: {reason}.{_what_clears(reason, directory)}")
+    for name in document["self_tests_failed"]:
+        print(f"  failed self-test: {name}")
 
 
 def status_document(meter: VirtualMeter) -> dict[str, Any]:
@@ -101,7 +106,7 @@ def status_document(meter: VirtualMeter) -> dict[str, Any]:
         "sub_state": status.sub_state,
         "lock_reasons": status.lock_reasons,
         "cleared_by": status.cleared_by,
-        "warnings": status.warnings + _without_session(status),
+        "warnings": status.warnings + _without_key(meter, status),
         "hours_to_lockout": status.hours_to_lockout,
         "device_time": iso(status.device_time),
         "clock": meter.home.config.clock,
@@ -129,13 +134,13 @@ def _what_clears(reason: str, directory: Path) -> str:
     said = {
         "checkin_complete": f" A check-in clears it: pes-sim meter checkin {directory}",
         "set_time": " The provider clears it, who sets the time",
-        "unlock": " The provider clears it, by its order to unlock",
+        "unlock": f" The provider clears it, by its order to unlock: pes-sim meter unlock {directory}",
     }
     return said[LOCKS[Lock(reason)].cleared_by]
 
 
-def _without_session(status: MeterStatus) -> list[str]:
-    if status.role == Role.USER or status.state not in PSD_SERVICES["authenticate"].states:
+def _without_key(meter: VirtualMeter, status: MeterStatus) -> list[str]:
+    if meter.home.secret() or status.state not in PSD_SERVICES["authenticate"].states:
         return []
     return ["the PSD does not know this meter: is meter.key the one that was made with it?"]
 

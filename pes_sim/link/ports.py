@@ -17,6 +17,7 @@ from pes_sim.clock import Clock
 from pes_sim.errors import LinkError
 from pes_sim.link.client import Transport
 from pes_sim.link.device import DeviceSession, Endpoint
+from pes_sim.psd.faults import PowerCut
 
 if TYPE_CHECKING:
     from serial import Serial
@@ -127,6 +128,7 @@ class PtyServer:
     def __init__(self, endpoint: Endpoint, clock: Clock) -> None:
         import tty
 
+        self._endpoint = endpoint
         self._session = DeviceSession(endpoint)
         self._clock = clock
         self._closing = threading.RLock()
@@ -180,6 +182,8 @@ class PtyServer:
                     pending = pending[os.write(self._master, pending) :]
             except BlockingIOError:
                 continue  # the terminal is full, or an outside program flushed what poll had promised
+            except PowerCut:
+                self._session = DeviceSession(self._endpoint)  # it answers nothing, and remembers nobody
 
 
 def _poll(fd: int, event: int, wake: int = -1) -> select.poll:

@@ -3,8 +3,8 @@
 * The PSD's record carries the department, so one durable write holds both the debit and who pays for it.
 * A request id counts once, for ever: the same print request gets the same indicium again.
 * What the provider has to do with goes through the meter's own connection to the data centre (`connection`).
-* The meter proves itself to its PSD at power-on, and again when somebody else's session took the place of its own. One
-  that cannot is open all the same: what needs no session, such as the registers, can be read.
+* The meter proves itself to its PSD when something needs its session, and not before: looking writes nothing. One that
+  cannot is open all the same: what needs no session, such as the registers, can be read.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import contextlib
 import itertools
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import date
 from typing import Final
 
@@ -30,6 +31,7 @@ from pes_sim.errors import (
     UnknownService,
 )
 from pes_sim.indicium.layout import Layout
+from pes_sim.link.bare import BarePsd
 from pes_sim.meter.connection import EXCHANGES, Centre, Connection, derived, usable
 from pes_sim.meter.rates import RateBook, RateTable
 from pes_sim.meter.services import BY_NAME, PASSED_THROUGH, SERVICES
@@ -37,7 +39,8 @@ from pes_sim.meter.session import Session
 from pes_sim.meter.store import MeterStore, StoredPiece
 from pes_sim.money import dollars
 from pes_sim.psd.device import Psd
-from pes_sim.psd.fields import Values, check_all, pack, unpack
+from pes_sim.psd.fields import BY_NAME as FIELDS
+from pes_sim.psd.fields import Values, check, check_all, pack, unpack
 from pes_sim.psd.piece import PieceKind, today
 from pes_sim.psd.policy import Regime
 from pes_sim.psd.services import BY_NAME as PSD_SERVICES
@@ -45,6 +48,8 @@ from pes_sim.psd.services import Service
 
 _CHUNK: Final = 6
 """Departments in one answer: they fit the smallest frame, whatever their names are written in."""
+_NOBODYS: Final = "?"
+"""The department of pieces that bear no department's code."""
 
 
 class MeterDevice:
@@ -68,7 +73,7 @@ class MeterDevice:
         connection: Connection = Connection.LAN,
     ) -> None:
         self._psd = psd
-        self._session = Session(psd, secret, self._bring_up_to_date)
+        self._session = Session(psd, secret)
         self._store = store
         self._rates = rates
         self._layout = layout
@@ -88,11 +93,10 @@ class MeterDevice:
         self._waiting: dict[bytes, StoredPiece] = {}
         """Pieces that are paid, and that the store would not take yet; by request id."""
         self._complaint = ""
-        """What is wrong between store and PSD; empty when nothing is."""
+        """What is wrong between store and PSD; empty when nothing is, or nobody has looked yet."""
+        self._compared = False
         self._look_again()
-        if self._ask("get_status", {})["state"] in PSD_SERVICES["authenticate"].states:
-            with contextlib.suppress(NotAuthenticated, SelfTestFailed):  # said again to whoever needs the session
-                self._session.open(clock.now())
+        self._bring_up_to_date(clock.now())
 
     def execute(self, name: str, request: Values, *, request_id: bytes, now: int) -> Values:
         """The answer to one request; see `Psd.execute`. Requests from several ports take turns."""
@@ -109,9 +113,16 @@ class MeterDevice:
             answer = self._own[name](request, request_id, now)
             return {field.name: answer[field.name] for field in service.reply}
 
+    @property
+    def psd(self) -> BarePsd:
+        """Its PSD, for a port of its own, or for a look from another thread: it takes turns with the meter."""
+        return BarePsd(self._psd, self._turn)
+
     # Its own services
 
     def _print_piece(self, request: Values, request_id: bytes, now: int) -> Values:
+        if not self._compared:
+            self._bring_up_to_date(now)
         day = _date(request["mailing_date"])
         table, postage = self._postage(request, day)
         asked = {
@@ -153,6 +164,7 @@ class MeterDevice:
 
     def _get_departments(self, request: Values, request_id: bytes, now: int) -> Values:
         self._store_waiting()  # totals that lack a piece would be wrong
+        self._bring_up_to_date(now)
         found = list(itertools.islice(self._store.departments(request["from_department"]), _CHUNK + 1))
         return {
             "departments": [pack(d.values()) for d in found[:_CHUNK]],
@@ -163,7 +175,7 @@ class MeterDevice:
         return self._through_centre("refill", request, request_id, now)
 
     def _check_in(self, request: Values, request_id: bytes, now: int) -> Values:
-        self._make_safe()  # the receipt acknowledges the log, so what was in it must be safe here first
+        self._make_safe(now)  # the receipt acknowledges the log, so what was in it must be safe here first
         reply = self._through_centre("check_in", request, request_id, now)
         if reply["reason"]:
             raise RefusedByProvider(
@@ -176,7 +188,7 @@ class MeterDevice:
         return self._through_centre("cancel_refill", request, request_id, now)
 
     def _withdraw(self, request: Values, request_id: bytes, now: int) -> Values:
-        self._make_safe()  # what the PSD then states is its last word
+        self._make_safe(now)  # what the PSD then states is its last word
         return self._through_centre("withdraw", request, request_id, now)
 
     def _through_centre(self, name: str, request: Values, request_id: bytes, now: int) -> Values:
@@ -218,35 +230,72 @@ class MeterDevice:
             self._store.add(*self._waiting.values())
             self._waiting.clear()
 
-    def _make_safe(self) -> None:
+    def _make_safe(self, now: int) -> None:
         self._store_waiting()
+        self._bring_up_to_date(now)
         self._store.sync()
 
-    def _bring_up_to_date(self) -> None:
-        self._catch_up()
-        self._compare_books()
+    def _bring_up_to_date(self, now: int) -> None:
+        """Sees to it that the store holds what the PSD's registers say. Only where it does not, the log is read."""
+        if self._complaint or self._ask("get_status", {})["state"] not in PSD_SERVICES["read_log"].states:
+            return
+        if self._difference():
+            with contextlib.suppress(NotAuthenticated, SelfTestFailed):  # said again to whoever needs the session
+                self._catch_up(now)
+                if not self._complaint:
+                    self._carry_forward(now)
+                    self._complaint = self._difference()
+                self._compared = True
+        else:
+            self._compared = True
 
-    def _catch_up(self) -> None:
+    def _catch_up(self, now: int) -> None:
         """Takes over from the PSD's log what a power cut, or a full disk, kept out of the store."""
         following = self._store.complete_up_to() + 1
         while following and self._ask("get_status", {})["log_sequence"] >= following:
-            answer = self._ask("read_log", {"first_record": following})
+            try:
+                answer = self._session.execute("read_log", {"first_record": following}, request_id=b"", now=now)
+            except StorageFailed as problem:
+                self._complaint = f"the PSD's log cannot be read to the end: {problem.message}"
+                return
             entries = [unpack(entry) for entry in answer["entries"]]
             pieces = [self._piece(entry) for entry in entries if entry["piece_kind"] != PieceKind.REPRINT.label]
             for code in sorted({piece.department for piece in pieces}):
                 if not self._store.has_department(code):
                     self._store.add_department(code, "(found in the PSD's log)")
-            self._store.add(*pieces)
+            for piece in pieces:
+                self._store.add(self._found_once(piece))
             following = answer["next_record"]
 
-    def _compare_books(self) -> None:
+    def _found_once(self, piece: StoredPiece) -> StoredPiece:
+        """A batch (which only the PSD's own port takes) is one request: its id finds its first piece alone."""
+        first = self._store.find(piece.request_id)
+        if first is None or first.record == piece.record:
+            return piece
+        return replace(piece, request_id=piece.request_id + piece.record.to_bytes(8, "big"))
+
+    def _difference(self) -> str:
+        """What store and registers say, where it is not the same."""
         registers = self._ask("get_registers", {})
         pieces, postage = self._store.totals()
-        if (pieces, postage) != (registers["piece_count"], registers["ascending_mills"]):
-            self._complaint = (
-                f"the meter's database holds {pieces} pieces of {dollars(postage)}, the PSD's registers say "
-                f"{registers['piece_count']} of {dollars(registers['ascending_mills'])}"
-            )
+        if (pieces, postage) == (registers["piece_count"], registers["ascending_mills"]):
+            return ""
+        return (
+            f"the meter's database holds {pieces} pieces of {dollars(postage)}, the PSD's registers say "
+            f"{registers['piece_count']} of {dollars(registers['ascending_mills'])}"
+        )
+
+    def _carry_forward(self, now: int) -> None:
+        """Where the database was lost, or an older one put back, after its pieces had left the PSD's log: the provider
+        has acknowledged them, and nothing but their number and their postage is known any more.
+        """
+        registers = self._ask("get_registers", {})
+        pieces, postage = self._store.totals()
+        missing = registers["piece_count"] - pieces, registers["ascending_mills"] - postage
+        if missing[0] > 0 and missing[1] >= 0:
+            oldest = self._session.execute("read_log", {"first_record": 1}, request_id=b"", now=now)["entries"]
+            if not oldest or unpack(oldest[0])["piece_count"] > 1:
+                self._store.carry(*missing)
 
     def _piece(self, entry: Values) -> StoredPiece:
         values = self._layout.unpack(entry["indicium"]).values
@@ -255,7 +304,7 @@ class MeterDevice:
             request_id=entry["request_id"],
             time=entry["device_time"],
             printed_on=today(entry["device_time"], self._utc_offset).isoformat(),
-            department=entry["reference"].decode(),
+            department=_department(entry["reference"]),
             mailing_date=str(values["mailing_date"]),
             mail_class=str(values["mail_class"]),
             weight=int(values["weight"]),
@@ -268,6 +317,16 @@ class MeterDevice:
             piece_count=entry["piece_count"],
             zero_piece_count=entry["zero_piece_count"],
         )
+
+
+def _department(reference: bytes) -> str:
+    """Who pays for a piece. The PSD's own port takes any reference: what is no code is all one department's."""
+    with contextlib.suppress(ValueError):
+        code = reference.decode()
+        check(FIELDS["department"], code)
+        if code.isprintable() and code:
+            return code
+    return _NOBODYS
 
 
 def _date(text: str) -> date:

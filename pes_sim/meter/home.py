@@ -9,6 +9,7 @@
     ca.pem, psd.pem     the certificates that a verifier needs
     provider/           the embedded data centre: its keys and its database
     jobs/               mail jobs that can go on
+    meter.restore/      what a restore that was cut off has still to put in its place (`replacing`)
 
 Links in it are not followed, and its keys are read only where nobody else could.
 
@@ -21,62 +22,39 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from pes_sim.clock import Clock, SystemClock, VirtualClock, parse_iso
 from pes_sim.entropy import Entropy, SeededEntropy, SystemEntropy, child
-from pes_sim.errors import HostileDirectory, IntegrityError, LayoutError, StorageFailed, UsageError
+from pes_sim.errors import HostileDirectory, IntegrityError, StorageFailed, UsageError
 from pes_sim.indicium import layout as layouts
-from pes_sim.meter import rates
-from pes_sim.meter.connection import Centre
+from pes_sim.meter import rates, replacing
+from pes_sim.meter.config import FORMAT, RESTORE, MeterConfig, read_config, read_json
+from pes_sim.meter.connection import Centre, Connection
 from pes_sim.meter.device import MeterDevice
 from pes_sim.meter.session import log_in
 from pes_sim.meter.store import MeterStore
 from pes_sim.psd.device import Psd
-from pes_sim.psd.fields import BY_NAME, Values, check
-from pes_sim.psd.owned import check_kind, read_regular, read_secret
+from pes_sim.psd.faults import Fault, FaultyStorage
+from pes_sim.psd.fields import Values
+from pes_sim.psd.owned import check_kind, read_secret
 from pes_sim.psd.piece import signing
-from pes_sim.psd.policy import Regime
-from pes_sim.psd.profile import Profile
 from pes_sim.psd.rtc import Rtc
 from pes_sim.psd.selftest import TestName
 from pes_sim.psd.softkeys import MASTER_KEY_LENGTH, SoftwareKeyStoreNotForProduction
-from pes_sim.psd.storage import FileStorage, write_atomically
+from pes_sim.psd.storage import DirectoryLock, FileStorage, Storage, write_atomically
 from pes_sim.psd.vault import FileVault, MemoryVault
 
-FORMAT: Final = 1
 PARTS: Final = (
     "meter.json", "clock.json", "departments.json", "meter.sqlite", "meter.sqlite-wal", "meter.sqlite-shm",
-    "meter.key", "psd", "ca.pem", "psd.pem", "provider", "jobs",
+    "meter.key", "psd", "ca.pem", "psd.pem", "provider", "jobs", replacing.DECIDED, replacing.UNDECIDED,
 )  # fmt: skip
 """Everything that may lie in a meter's directory."""
 METER_SECRET_LENGTH: Final = 32
-_FOLDERS: Final = ("psd", "provider", "jobs")
-_RESTORE: Final = "Put back the file that was made with the meter"
-_STARTS: Final = ("1970-01-02", "9900-01-01")
-"""A virtual clock begins between these: certificates made then must have dates that exist."""
-
-
-@dataclass(frozen=True, slots=True)
-class MeterConfig:
-    """What `meter.json` says. `clock` is "real" or "virtual"; `seed` is empty for keys from the system's entropy."""
-
-    psd_serial: int
-    licensing_zip: str
-    customer: str
-    layout: str = "imi_std"
-    clock: str = "real"
-    utc_offset_minutes: int = 0
-    seed: str = ""
-    profile: str = Profile.FIPS_140_2.value
-    regime: str = Regime.IMI.value
-    key_check: str = ""
-    """Tells this meter's master key from another's."""
-    secret_check: str = ""
-    """The same for `meter.key`: the PSD counts wrong proofs, so that another meter's secret is not even tried."""
+_FOLDERS: Final = ("psd", "provider", "jobs", replacing.DECIDED, replacing.UNDECIDED)
 
 
 class Registrar(Centre, Protocol):
@@ -117,15 +95,23 @@ class MeterHome:
         self.config = config
         self.clock = clock
         self.rtc = Rtc()
+        """The PSD's real-time clock, from the next power-on."""
+        self.connection = Connection.LAN
+        """What the meter reaches its data centre by, from the next power-on."""
         self.failing: frozenset[TestName] = frozenset()
         """Self-tests of the PSD that fail, from the next power-on."""
-        self._storage = FileStorage(directory / "psd")
+        self._storage: Storage = FileStorage(directory / "psd")
         self._store: MeterStore | None = None
 
     @property
     def entropy(self) -> Entropy:
         """Where this meter's random bytes come from."""
         return SeededEntropy(self.config.seed) if self.config.seed else SystemEntropy()
+
+    def fail(self, faults: Iterable[Fault]) -> FaultyStorage:
+        """Puts a medium that fails between the PSD and its files, from the next power-on."""
+        self._storage = medium = FaultyStorage(self._storage, faults)
+        return medium
 
     def psd(self) -> Psd:
         """Powers the PSD on."""
@@ -135,9 +121,9 @@ class MeterHome:
                 raise IntegrityError(f"{path} is missing", hint="Without it the PSD's log cannot be read: restore it")
             write_atomically(path, child(self.entropy, "master key")(MASTER_KEY_LENGTH), 0o600)
         vault = FileVault(self.directory / "psd" / "kek.key")
-        keys = SoftwareKeyStoreNotForProduction(_read(path), child(self.entropy, "psd key"), vault)
+        keys = SoftwareKeyStoreNotForProduction(_master_key(path), child(self.entropy, "psd key"), vault)
         if self.config.key_check not in ("", key_check(keys)):
-            raise IntegrityError(f"{path} is another meter's master key", hint=_RESTORE)
+            raise IntegrityError(f"{path} is another meter's master key", hint=RESTORE)
         return Psd(
             self._storage, keys, entropy=self.entropy, layout=layouts.load(self.config.layout), rtc=self.rtc,
             failing=self.failing,
@@ -147,13 +133,17 @@ class MeterHome:
         """Powers the meter on, with or without its connection to the data centre."""
         psd, layout = self.psd(), layouts.load(self.config.layout)
         path, known = self.directory / "meter.sqlite", self.directory / "departments.json"
-        departments = _read_json(known) if known.exists() and not path.exists() else {}
+        departments = read_json(known) if known.exists() and not path.exists() else {}
+        if self._store is not None:
+            self._store.close()
         self._store = MeterStore(path)
         for code, name in departments.items():
             self._store.add_department(code, str(name))
-        return MeterDevice(psd, self._store, rates.built_in(), layout, self.clock, centre, self._secret())
+        return MeterDevice(
+            psd, self._store, rates.built_in(), layout, self.clock, centre, self.secret(), self.connection
+        )  # fmt: skip
 
-    def _secret(self) -> bytes:
+    def secret(self) -> bytes:
         """What is in `meter.key`; empty where it is missing or another meter's. The meter says so when it is needed."""
         path = self.directory / "meter.key"
         secret = _read(path) if path.exists() else b""
@@ -174,19 +164,29 @@ class MeterHome:
 
 def open_home(directory: Path) -> MeterHome:
     """An existing meter. Raises `UsageError` when there is none, `DirectoryInUse` when another process has it."""
-    _check_kinds(directory)
+    check_kinds(directory)
+    if replacing.is_unfinished(directory):
+        lock = DirectoryLock(directory / "psd")
+        try:
+            replacing.finish(directory)
+        finally:
+            lock.release()
     config = read_config(directory)
     clock: Clock = StoredClock(directory / "clock.json") if config.clock == "virtual" else SystemClock()
     try:
         log = [name for name in os.listdir(directory / "psd") if name.endswith(".seg")]
     except OSError as problem:
-        raise IntegrityError(f"{directory / 'psd'} cannot be read: {problem.strerror}", hint=_RESTORE) from None
+        raise IntegrityError(f"{directory / 'psd'} cannot be read: {problem.strerror}", hint=RESTORE) from None
     if not log:
-        raise IntegrityError(f"{directory / 'psd'} holds no log: the PSD's registers are gone", hint=_RESTORE)
-    return MeterHome(directory, config, clock)
+        raise IntegrityError(f"{directory / 'psd'} holds no log: the PSD's registers are gone", hint=RESTORE)
+    home = MeterHome(directory, config, clock)
+    if replacing.is_unfinished(directory):  # another process has begun to restore it since, and was cut off
+        home.close()
+        return open_home(directory)
+    return home
 
 
-def _check_kinds(directory: Path) -> None:
+def check_kinds(directory: Path) -> None:
     """Raises `UsageError` for a part that is a link, a FIFO or the like: SQLite for one would follow it."""
     for name in PARTS:
         try:
@@ -195,31 +195,12 @@ def _check_kinds(directory: Path) -> None:
             raise UsageError(problem.message, hint=problem.hint) from None
 
 
-def check_new(directory: Path, config: MeterConfig, departments: Mapping[str, str], start: int | None) -> None:
-    """Raises `UsageError`, `FieldError` or `LayoutError` for what a new meter cannot be made of, or not there."""
+def check_place(directory: Path) -> None:
+    """Raises `UsageError` where there is a meter already, or a part of one."""
     if os.path.lexists(directory / "meter.json"):
         raise UsageError(f"there is a meter in {directory} already", hint="Take another directory, or remove it")
     if os.path.lexists(directory / "psd") or os.path.lexists(directory / "provider"):
         raise UsageError(f"{directory} holds a meter that was not finished", hint="Remove the directory")
-    if not (len(config.licensing_zip) == 5 and config.licensing_zip.isascii() and config.licensing_zip.isdigit()):
-        raise UsageError(f"licensing ZIP {config.licensing_zip!r} must be 5 digits", hint="For example 20260")
-    for name in ("psd_serial", "customer", "utc_offset_minutes"):
-        check(BY_NAME[name], getattr(config, name))
-    for problem in _unknown_rules(config):
-        raise UsageError(problem)
-    for code, name in departments.items():
-        check(BY_NAME["department"], code)
-        check(BY_NAME["department_name"], name)
-    for text in (config.customer, *departments, *departments.values()):
-        if not text or not text.isprintable():
-            raise UsageError(f"{text!r} is no name", hint="Allowed: printable characters")
-    for code in departments:
-        check(BY_NAME["reference"], code.encode())
-    if not layouts.load(config.layout).writable:
-        raise LayoutError(f"layout {config.layout} is read-only", hint="A meter needs one that can be made")
-    first, last = (parse_iso(day) for day in _STARTS)
-    if start is not None and not first <= start <= last:
-        raise UsageError("the virtual clock cannot begin there", hint=f"Allowed: {_STARTS[0]} to {_STARTS[1]}")
 
 
 def create_home(
@@ -238,7 +219,8 @@ def create_home(
 
 def finish_home(directory: Path, config: MeterConfig) -> None:
     """Writes the meter down, as the last step of making it."""
-    keys = SoftwareKeyStoreNotForProduction(_read(directory / "psd" / "master.key"), SystemEntropy(), MemoryVault())
+    master = _master_key(directory / "psd" / "master.key")
+    keys = SoftwareKeyStoreNotForProduction(master, SystemEntropy(), MemoryVault())
     notice = "SPECIMEN ONLY. A simulated meter; nothing it prints is valid postage."
     checks = {"key_check": key_check(keys), "secret_check": secret_check(_read(directory / "meter.key"))}
     document = {"format": FORMAT, "notice": notice, **asdict(config), **checks}
@@ -279,57 +261,23 @@ def _manufacture(home: MeterHome, registrar: Registrar) -> Values:
     return step("get_certificates")
 
 
-def read_config(directory: Path) -> MeterConfig:
-    """What `meter.json` says. Raises `UsageError` where there is none, or it is not what it must be."""
-    path = directory / "meter.json"
-    try:
-        document = _read_json(path)
-    except (FileNotFoundError, NotADirectoryError):
-        hint = f"Make one: pes-sim meter new {directory}"
-        raise UsageError(f"there is no meter in {directory}", hint=hint) from None
-    except OSError as problem:
-        raise UsageError(f"{path} cannot be read: {problem.strerror}") from None
-    if document.pop("format", None) != FORMAT:
-        raise UsageError(f"{path} has another format than {FORMAT}", hint="Open it with the version that made it")
-    document.pop("notice", None)
-    known = {field.name: field for field in fields(MeterConfig)}
-    wrong = [name for name in document if name not in known]
-    wrong += [name for name, field in known.items() if type(document.get(name, field.default)).__name__ != field.type]
-    if wrong or document.get("clock", "real") not in ("real", "virtual"):
-        raise UsageError(f"{path}: {', '.join(wrong) or 'clock'} is not what it must be", hint=_RESTORE)
-    config = MeterConfig(**document)
-    for unknown in _unknown_rules(config):
-        raise UsageError(f"{path}: {unknown}", hint=_RESTORE)
-    return config
-
-
-def _unknown_rules(config: MeterConfig) -> Iterator[str]:
-    for name, kind in (("profile", Profile), ("regime", Regime)):
-        value = getattr(config, name)
-        if value not in list(kind):
-            yield f"{name} {value!r} is unknown; known: {', '.join(kind)}"
+def _master_key(path: Path) -> bytes:
+    """The PSD's master key. Raises `IntegrityError`, naming the file, for one of another length."""
+    key = _read(path)
+    if len(key) != MASTER_KEY_LENGTH:
+        what = f"has {len(key)} bytes, not {MASTER_KEY_LENGTH}" if key else "is empty"
+        raise IntegrityError(f"{path} {what}", hint=RESTORE)
+    return key
 
 
 def _read_clock(path: Path) -> int:
     try:
-        now = _read_json(path).get("now")
+        now = read_json(path).get("now")
     except OSError as problem:
-        raise UsageError(f"{path} cannot be read: {problem.strerror}", hint=_RESTORE) from None
+        raise UsageError(f"{path} cannot be read: {problem.strerror}", hint=RESTORE) from None
     if type(now) is not int or not 0 <= now <= parse_iso("9999-12-30"):
         raise UsageError(f"{path} tells no time", hint='Its form is {"now": microseconds since 1970-01-01 UTC}')
     return now
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(read_regular(path))
-    except HostileDirectory as problem:
-        raise UsageError(problem.message, hint=problem.hint) from None
-    except (ValueError, RecursionError) as problem:
-        raise UsageError(f"{path} is not JSON: {problem}", hint=_RESTORE) from None
-    if not isinstance(document, dict):
-        raise UsageError(f"{path} is not a JSON object", hint=_RESTORE)
-    return document
 
 
 def _read(path: Path) -> bytes:

@@ -38,7 +38,7 @@ OWN: Final = (
 # fmt: on
 
 PASSED_THROUGH: Final = (
-    "get_info", "get_status", "get_registers", "get_certificates", "read_log",
+    "get_info", "get_status", "get_registers", "get_certificates", "self_test", "read_log",
     "refill_begin", "refill_complete", "refill_cancel", "withdraw_begin", "withdraw_complete", "checkin_begin",
     "checkin_complete", "challenge", "reauthorize", "set_time", "lock", "unlock",
 )  # fmt: skip

@@ -37,10 +37,20 @@ CREATE TABLE piece (
   zero_piece_count INTEGER NOT NULL
 );
 CREATE INDEX piece_by_department ON piece (department, postage_mills);
-PRAGMA user_version = 1;
 COMMIT;
 """
-_FORMAT: Final = 1
+_SINCE_2: Final = """
+BEGIN;
+CREATE TABLE carried (pieces INTEGER NOT NULL, postage_mills INTEGER NOT NULL);
+INSERT INTO carried VALUES (0, 0);
+PRAGMA user_version = 2;
+COMMIT;
+"""
+_FORMAT: Final = 2
+"""1: before the PSD's log was reclaimed, when nothing had to be carried forward. Opening brings it up to date."""
+
+CARRIED: Final = "(carried)"
+"""The department of pieces of which nothing but their number and their postage is known any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +131,12 @@ class MeterStore:
             # NORMAL: a commit is not synced, so a power cut may take the newest pieces; the PSD's log has them.
             self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;")
             found = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if found not in (0, _FORMAT):
+            if found not in (0, 1, _FORMAT):
                 raise sqlite3.DatabaseError(f"its format is {found}, this version knows {_FORMAT}")
             if found == 0:
                 self._db.executescript(_SCHEMA)
+            if found < _FORMAT:
+                self._db.executescript(_SINCE_2)
         except sqlite3.Error as problem:
             hint = "Put the meter's database back; one that is removed is made again from the PSD's log"
             raise StorageFailed(f"{self._name} cannot be used: {problem}", hint=hint) from None
@@ -154,7 +166,10 @@ class MeterStore:
                 " LEFT JOIN piece ON piece.department = code WHERE code >= ? GROUP BY code ORDER BY code",
                 (start,),
             ).fetchall()
-        return (DepartmentTotal(*row) for row in rows)
+            carried = self._carried()
+        for code, name, pieces, postage in rows:
+            more = carried if code == CARRIED else (0, 0)
+            yield DepartmentTotal(code, name, pieces + more[0], postage + more[1])
 
     def add(self, *pieces: StoredPiece) -> None:
         """Takes pieces in, all or none. One whose record is there already is left as it is."""
@@ -180,19 +195,28 @@ class MeterStore:
             for row in self._db.execute(f"SELECT {_COLUMNS} FROM piece ORDER BY record"):
                 yield StoredPiece(*row)
 
+    def carry(self, pieces: int, postage_mills: int) -> None:
+        """Books pieces that can be found nowhere any more, so that the totals are right: on `CARRIED`."""
+        self.add_department(CARRIED, "before the PSD's log begins")
+        with self._errors():
+            self._db.execute(
+                "UPDATE carried SET pieces = pieces + ?, postage_mills = postage_mills + ?", (pieces, postage_mills)
+            )
+
     def complete_up_to(self) -> int:
         """Number of the newest log record up to which no piece is missing here; 0 to look at the log from its start."""
         with self._errors():
             count, pieces, record = self._db.execute(
                 "SELECT count(*), coalesce(max(piece_count), 0), coalesce(max(record), 0) FROM piece"
             ).fetchone()
-        return int(record) if count == pieces else 0
+            return int(record) if count + self._carried()[0] == pieces else 0
 
     def totals(self) -> tuple[int, int]:
         """Pieces, and their postage in mills: what the PSD's piece count and ascending register must say."""
         with self._errors():
             count, postage = self._db.execute("SELECT count(*), coalesce(sum(postage_mills), 0) FROM piece").fetchone()
-        return int(count), int(postage)
+            carried = self._carried()
+        return int(count) + carried[0], int(postage) + carried[1]
 
     def printed_by_day(self) -> list[tuple[str, int, int]]:
         """Day, pieces, mills: what a specimen log lists (39 CFR 501.9(b): collected and destroyed daily)."""
@@ -205,6 +229,10 @@ class MeterStore:
         """Makes everything durable, before the PSD is told that its log was taken over."""
         with self._errors():
             self._db.execute("PRAGMA wal_checkpoint(FULL)")
+
+    def _carried(self) -> tuple[int, int]:
+        pieces, postage = self._db.execute("SELECT pieces, postage_mills FROM carried").fetchone()
+        return int(pieces), int(postage)
 
     def _errors(self) -> _SqlErrors:
         return _SqlErrors(self._name)

@@ -153,7 +153,8 @@ class DataCentre:
         with self._transaction() as connection:
             psd = self._registry.get(connection, psd_serial)
             if psd.withdrawn and kind != "lock_order":
-                raise RefusedByProvider(f"PSD {psd_serial} was withdrawn from service", hint="It can only be locked")
+                hint = "Only an older image of it that was put back can be locked"
+                raise RefusedByProvider(f"PSD {psd_serial} was withdrawn from service", hint=hint)
             answered = {name: challenge[name] for name in ("nonce", "message_number")}
             message = self._sign(kind, {"psd_serial": psd_serial} | answered | psd.registers, **fields)
             _, said = messages.peek(message, kind)
@@ -213,9 +214,13 @@ class DataCentre:
             known = self._answers.find(connection, psd.psd_serial, values["nonce"])
             if known is not None:
                 cancelled = not known.request and kind == "refill_request"
-                if known.request != request and not cancelled:
+                if known.request == request or cancelled:
+                    return known.reply
+                if kind != "checkin_report" or not known.request:
                     raise BadMessage("this nonce was used for another message")
-                return known.reply
+                # A device whose nonces follow from a seed draws them again when it was put back. The first keeps it.
+                decision = self._decider.drawn_again(connection, psd)
+                return self._sign(decision.kind, values | psd.registers, **decision.fields)
             if values["message_number"] > psd.message_number:
                 now = self._clock.now()
                 decision = decide(connection, psd, values, now)

@@ -116,6 +116,12 @@ class Decider:
         reason = f"message {number} of PSD {psd.psd_serial} comes after {psd.message_number}: late, or replayed"
         return _refused(kind, [], f"{reason}. Begin again")
 
+    def drawn_again(self, connection: Connection, psd: Registered) -> Decision:
+        """The refusal of a report whose nonce another message of this PSD had: it was rolled back."""
+        complaint = Complaint("two different messages have the same nonce", Lock.ROLLBACK_FOUND)
+        self._suspect(connection, psd, [complaint])
+        return _refused("checkin_report", [complaint])
+
     def _complaints(
         self, connection: Connection, psd: Registered, values: Values, *, grants_may_be_under_way: bool
     ) -> list[Complaint]:

@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from pes_sim.errors import IntegrityError, PesError
+from pes_sim.errors import IntegrityError, PesError, StorageFailed
 from pes_sim.psd import lifecycle, piece, state
 from pes_sim.psd.lifecycle import Event, State
 from pes_sim.psd.nvram import Kind, Nvram, Record
@@ -44,6 +44,7 @@ class Books:
             self._nvram = Nvram(storage, key, bank)
             for record in self._nvram.take_recovered():
                 self._take(record)
+            self._check_kept()
             self.readable = True
         except IntegrityError as problem:
             self.state = replace(self.state, lifecycle=State.ERROR, fault=problem.message)
@@ -92,6 +93,8 @@ class Books:
         record = self._log().append(Kind.STATE, body, self._whole_state)
         self.state, self.registers = after, registers
         self._remember(answer.request_id, record)
+        with contextlib.suppress(StorageFailed):  # the next one tries again
+            self._log().reclaim(after.acknowledged)
 
     def stop(self, fault: str) -> None:
         """State ERROR, written down if the storage still allows it."""
@@ -172,6 +175,15 @@ class Books:
         for single in each_piece(record):
             self._take_piece(single)
         self._remember(piece.decode(single.body).request_id, record._replace(body=b""))
+
+    def _check_kept(self) -> None:
+        """What the provider has not acknowledged must be there, however old."""
+        oldest, wanted = self._log().oldest, self.state.acknowledged + 1
+        if oldest > wanted:
+            raise IntegrityError(
+                f"records {wanted} to {oldest - 1} of the log are missing, and the provider has not acknowledged them",
+                hint="Put the log's older segments back",
+            )
 
     def _take_state(self, record: Record) -> None:
         found = state.decode(record.body)

@@ -36,10 +36,14 @@ PAGE: Final = 4096
 BANK: Final = 1 << 20
 """Bytes of one bank of one segment: some 4,000 pieces, or 160 check-ins, refills or logins."""
 
+KEPT: Final = 2
+"""Segments that are never reclaimed."""
+
 _HEADER: Final = struct.Struct("<4sBBHQ")
 _SEGMENT: Final = re.compile(r"log-[0-9]{16}\.seg")
 _HEAD: Final = "head.seg"
 _NO_OLDER: Final = "The device must not go on from an older state; its last signed report is with the provider"
+_PUT_BACK: Final = "Put the segment back from a copy; the registers are not concerned"
 _OVERHEAD: Final = _HEADER.size + MAC_LENGTH
 
 
@@ -102,7 +106,7 @@ class Nvram:
         Raises `StorageFailed`; then nothing counts as appended, and the same numbers are used again.
         """
         if self._broken:
-            raise StorageFailed("a segment that could not be begun could not be removed either", hint="Open it again")
+            raise StorageFailed("a segment that was not begun could not be removed", hint="Power it off and on again")
         data = self._frame(kind, body, self.sequence + 1, numbers)
         if not self._firsts or self._end + len(data) > self._bank:
             self._erase_dead()
@@ -170,14 +174,40 @@ class Nvram:
         data = head + hmac.digest(self._key, head, "sha256")[:MAC_LENGTH]
         return data + bytes(-len(data) % ALIGN)
 
+    def reclaim(self, acknowledged: int) -> None:
+        """Removes the oldest segments, of which every record up to number `acknowledged` may go; never the newest two,
+        which opening and retries read. Oldest first, so that a cut leaves no gap. Raises `StorageFailed`; ask again.
+        """
+        while len(self._firsts) > KEPT and self._firsts[1][0] <= acknowledged + 1:
+            self._storage.remove(self._firsts[0][1])
+            del self._firsts[0]
+
     # Reading
 
+    @property
+    def oldest(self) -> int:
+        """Number of the first record that is kept; 0 for a blank storage."""
+        return self._firsts[0][0] if self._firsts else 0
+
     def read_from(self, sequence: int) -> Iterator[Record]:
-        """The records from number `sequence` on, a segment at a time."""
+        """The records from number `sequence` on, a segment at a time.
+
+        Raises `IntegrityError` where one is missing, `StorageFailed` where one is that opening need not read: a device
+        that lost a part of its log still knows its registers.
+        """
         for index, (_, name) in enumerate(self._firsts):
             following = self._firsts[index + 1][0] if index + 1 < len(self._firsts) else self.sequence + 1
             if following > sequence:
-                yield from (r for r in self._scan(name) if sequence <= r.last < following)
+                old = index < len(self._firsts) - KEPT
+                yield from (record for record in self._whole(name, following - 1, old) if sequence <= record.last)
+
+    def _whole(self, name: str, last: int, old: bool) -> list[Record]:
+        try:
+            return self._scan(name, last)
+        except IntegrityError as problem:
+            if not old:
+                raise
+            raise StorageFailed(f"the log cannot be read: {problem.message}", hint=_PUT_BACK) from None
 
     def take_recovered(self) -> list[Record]:
         """The records of the newest two segments, oldest first. Given once: they need not stay in memory."""
@@ -207,12 +237,16 @@ class Nvram:
         head = self._read_head(bool(names))
         newest: list[Record] = []
         while names:
-            begun = _first(names[-1]) <= head or self._storage.size(names[-1]) == 2 * self._bank
-            newest = self._scan(names[-1]) if begun else []
+            whole = _first(names[-1]) <= head or self._storage.size(names[-1]) == 2 * self._bank
+            newest = self._scan(names[-1]) if whole else []
             if newest or _first(names[-1]) <= head:
                 break
             # Only a cut while the segment was being begun leaves it above the head, short, or without one good record.
-            self._storage.remove(names.pop())
+            begun = names.pop()
+            try:
+                self._storage.remove(begun)
+            except StorageFailed:
+                self._broken = True  # it can be read all the same
         if head and not (newest and _first(names[-1]) >= head):
             raise IntegrityError(f"the segment of record {head} is missing or empty", hint=_NO_OLDER)
         if not newest:
@@ -251,13 +285,14 @@ class Nvram:
                 raise IntegrityError(f"record {expected} is missing before record {record.sequence}")
             expected += record.numbers
 
-    def _scan(self, name: str) -> list[Record]:
+    def _scan(self, name: str, last: int | None = None) -> list[Record]:
+        """The records of a segment: up to number `last`, which must be there, or as many as there are."""
         if self._storage.size(name) != 2 * self._bank:
             raise IntegrityError(f"{name} has {self._storage.size(name)} bytes, not {2 * self._bank}", hint=_NO_OLDER)
         bank_a, bank_b = self._banks(name, 0, self._bank)
         found: list[Record] = []
         position, expected = 0, _first(name)
-        while True:
+        while last is None or expected <= last:
             a = self._parse(bank_a, position, name, position)
             b = self._parse(bank_b, position, name, position)
             a = a if a is not None and a.sequence == expected else None
@@ -271,6 +306,12 @@ class Nvram:
             found.append(record)
             position += record.span
             expected += record.numbers
+        if last is not None:
+            if expected <= last:
+                raise IntegrityError(
+                    f"records {expected} to {last}, from {name} on, are missing or rotten", hint=_NO_OLDER
+                )
+            return found
         for bank in (bank_a, bank_b):
             later = self._find_later(bank, position, name, expected)
             if later is not None:
@@ -291,21 +332,24 @@ class Nvram:
         return None
 
     def _mend(self, name: str, position: int, data: bytes, *, good_a: bool) -> None:
-        self._write(name, int(good_a), position, data)
-        self._storage.sync(name)
-        self.repaired += 1
+        with contextlib.suppress(StorageFailed):  # a medium that can only be read can be read all the same
+            self._write(name, int(good_a), position, data)
+            self._storage.sync(name)
+            self.repaired += 1
 
     def _parse(self, bank: bytes, position: int, segment: str, offset: int) -> Record | None:
         if bank[position : position + 4] != MAGIC or len(bank) - position < _OVERHEAD:
             return None
         _, kind, more, length, sequence = _HEADER.unpack_from(bank, position)
         end = position + _HEADER.size + length
-        if end + MAC_LENGTH > len(bank) or kind not in _KINDS:
+        if end + MAC_LENGTH > len(bank):
             return None
         if not hmac.compare_digest(
             hmac.digest(self._key, bank[position:end], "sha256")[:MAC_LENGTH], bank[end : end + MAC_LENGTH]
         ):
             return None
+        if kind not in _KINDS:  # dropping what a newer program wrote could bring a withdrawn device back
+            raise IntegrityError(f"record {sequence} is of kind {kind}, which this version does not know")
         span = -(-(_OVERHEAD + length) // ALIGN) * ALIGN
         return Record(sequence, Kind(kind), bank[position + _HEADER.size : end], segment, offset, span, more + 1)
 

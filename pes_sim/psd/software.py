@@ -24,8 +24,8 @@ from pes_sim.psd.storage import Storage
 IMAGE: Final = b"pes-sim PSD software 0.1.0\n"
 DIGEST: Final = bytes.fromhex("3a5e4d289e419138cb1f5ee7c432ce5e8c95c1e299dfb5776c44e10c28e432a3")
 """SHA-256 of the image, as released."""
-_AREAS: Final = ("software-0.seg", "software-1.seg")
-"""They take turns: the image in use, and the one that is being loaded."""
+_AREA: Final = "software-"
+"""How the areas' names begin. Each package has one of its own: a cut while it is made must not touch another's."""
 
 
 def measured(storage: Storage, state: PsdState) -> tuple[bytes, bytes]:
@@ -57,8 +57,10 @@ def begin(state: PsdState, message: Values, tools: Tools) -> Outcome:
     there = _there(tools.storage, loading)
     spoiled = not there or (loading.offset == loading.size and not _whole(tools.storage, loading))
     if announced != (version, size, digest) or spoiled:
-        area = _AREAS[state.software.area == _AREAS[0]]
-        tools.storage.remove(area)
+        for old in tools.storage.names():
+            if old.startswith(_AREA) and old not in (state.software.area, loading.area):
+                tools.storage.remove(old)
+        area = f"{_AREA}{version:08x}-{digest[:4].hex()}.seg"
         tools.storage.create(area, size)
         loading = Software(version, size, digest, area)
     after = replace(state, loading=loading)

@@ -24,7 +24,16 @@ COMMANDS = [
     "meter deposit",
     "meter checkin",
     "meter advance",
+    "meter cancel-refill",
+    "meter withdraw",
+    "meter lock",
+    "meter unlock",
+    "meter self-test",
+    "meter run",
     "meter specimens",
+    "meter snapshot",
+    "meter restore",
+    "meter clone",
 ]
 
 

@@ -176,6 +176,19 @@ def test_the_status_for_people(cli: Cli, meter: Path) -> None:
     assert "SPECIMEN ONLY" in lines[10]
 
 
+def test_the_status_writes_nothing(cli: Cli, meter: Path) -> None:
+    def files() -> dict[str, bytes]:
+        return {str(p): p.read_bytes() for p in meter.rglob("*") if p.is_file() and p.name != "lock"}
+
+    with VirtualMeter(meter) as opened:
+        opened.print_piece(department="200")
+    before = files()
+    for options in ([], ["--json"]):
+        assert cli("meter", "status", meter, *options).code == 0
+    assert cli("meter", "specimens", meter).code == 0
+    assert files() == before
+
+
 def test_the_status_of_a_locked_meter_says_what_clears_it(cli: Cli, meter: Path) -> None:
     assert (
         cli("meter", "advance", meter, "73h").out == "the clock stands at 2026-01-08T16:00:00Z; the meter is LOCKED\n"
@@ -205,8 +218,8 @@ def test_the_status_names_every_lock_with_what_clears_it_and_what_is_under_way(c
     lines = cli("meter", "status", meter).out.splitlines()
     assert lines[:4] == [
         f"Meter {SERIAL}: LOCKED, REFILL_PENDING",
-        "  because: register fault. The provider clears it, by its order to unlock",
-        "  because: provider lock. The provider clears it, by its order to unlock",
+        f"  because: register fault. The provider clears it, by its order to unlock: pes-sim meter unlock {meter}",
+        f"  because: provider lock. The provider clears it, by its order to unlock: pes-sim meter unlock {meter}",
         f"  because: check-in overdue. A check-in clears it: pes-sim meter checkin {meter}",
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -9,6 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tests import softhsm
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,6 +51,34 @@ def test_the_readmes_commands_run_one_after_the_other(tmp_path: Path) -> None:
     assert "OPERATIONAL" in output[5]
 
 
+PSD_PYTHON = ("in a program", "on a pseudo-terminal", "another clock and line", "a token")
+
+
+@pytest.mark.parametrize("number", range(len(PSD_PYTHON)), ids=PSD_PYTHON)
+def test_the_ways_to_a_psd_in_python_run(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = blocks("docs/psd.md", "python")[number]
+    if "PKCS11_MODULE" in program:
+        for name, value in (("MODULE", softhsm.module()), ("TOKEN", softhsm.TOKEN), ("PIN", softhsm.PIN)):
+            monkeypatch.setenv(f"PKCS11_{name}", value)
+    output = run(sys.executable, "-c", program, cwd=tmp_path)
+    assert ("and this one dials up" in output) is ("DIAL_UP" in program)
+
+
+def test_there_is_no_other_way_to_a_psd() -> None:
+    assert len(blocks("docs/psd.md", "python")) == len(PSD_PYTHON)
+    assert len(blocks("docs/psd.md", "sh")) == 1
+
+
+def test_the_commands_to_a_psd_run_one_after_the_other(tmp_path: Path) -> None:
+    commands = blocks("docs/psd.md", "sh")[0].strip().splitlines()
+    assert len(commands) == 5
+    output = [run("sh", "-ec", command, cwd=tmp_path) for command in commands]
+    assert "  passed: sha-256" in output[1]
+    assert "because: inspection due" in output[2]
+    assert "OPERATIONAL" in output[3]
+    assert '"state": "WITHDRAWN"' in output[4]
+
+
 def test_a_stranger_checks_a_payload_with_openssl_alone(tmp_path: Path) -> None:
     run("pes-sim", "demo", "--out", "demo-out", "--seed", "recipes", cwd=tmp_path)
     (recipe,) = blocks("docs/indicia.md", "sh")
@@ -65,3 +96,29 @@ def test_the_recipe_finds_an_altered_payload(tmp_path: Path) -> None:
     done = subprocess.run(["sh", "-ec", recipe], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "Verified OK" not in done.stdout
+
+
+def test_a_rollback_is_made_and_found_as_the_page_on_storage_says(tmp_path: Path) -> None:
+    _, recipe = blocks("docs/storage.md", "sh")
+    commands = recipe.strip().splitlines()
+    assert len(commands) == 9
+    output = [run("sh", "-ec", command, cwd=tmp_path) for command in commands]
+    assert output[5] == "found\n"
+    assert re.search(r": LOCKED\n  because: rollback found\.", output[6])
+    assert output[8] == "checked in: OPERATIONAL, 72.0 h to the next one\n"
+
+
+def test_a_meter_to_cut_the_power_of_comes_up_as_the_page_says(tmp_path: Path) -> None:
+    run("pes-sim", "meter", "new", "m1", "--refill", "100", cwd=tmp_path)
+    command, _ = blocks("docs/storage.md", "sh")
+    words = [str(Path(sys.executable).parent / "pes-sim"), *command.split()[1:]]
+    with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        ready = json.loads(process.stdout.readline())
+        process.terminate()
+    assert (process.returncode, ready["device_kind"]) == (0, "psd")
+
+
+def test_a_power_cut_in_a_program_is_come_through_as_the_page_says(tmp_path: Path) -> None:
+    (program,) = blocks("docs/storage.md", "python")
+    run(sys.executable, "-c", program, cwd=tmp_path)

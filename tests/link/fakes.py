@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
@@ -76,3 +77,18 @@ def read(line: bytes) -> Iterator[Values | tuple[int, str]]:
             yield frame.status, message.read_refusal(frame).message
         else:
             yield message.read_values(frame)
+
+
+def is_free(turn: threading.RLock) -> bool:
+    """Whether another thread could take its turn now."""
+    found: list[bool] = []
+
+    def look() -> None:
+        found.append(turn.acquire(blocking=False))
+        if found[0]:
+            turn.release()
+
+    other = threading.Thread(target=look)
+    other.start()
+    other.join()
+    return found[0]

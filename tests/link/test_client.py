@@ -102,6 +102,7 @@ class Script:
         self._coming: Iterator[bytes] = iter(())
         self.sent: list[bytes] = []
         self.read_bytes = 0
+        self.silences = 0
 
     def write(self, data: bytes) -> None:
         self.sent.append(data)
@@ -112,6 +113,7 @@ class Script:
     def read(self) -> bytes:
         piece = next(self._coming, b"")
         self.read_bytes += len(piece)
+        self.silences += not piece
         assert self.read_bytes < 100 * BYTES_PER_ATTEMPT, "this would go on for ever"
         return piece
 
@@ -257,6 +259,15 @@ def test_many_reports_of_old_noise_do_not_use_up_the_attempts() -> None:
     assert len(script.sent) == 2
 
 
+def test_a_report_is_not_missed_beside_an_answer_to_something_else() -> None:
+    def both(asked: Frame) -> list[bytes]:
+        return [report() + answering(asked, request_id=OTHER_ID)]
+
+    script = Script(both, lambda asked: [answering(asked)])
+    assert client(script).call("get", {}) == {"message": b"hello"}
+    assert (len(script.sent), script.silences) == (2, 0)
+
+
 def test_a_report_and_the_answer_may_come_in_one_piece() -> None:
     script = Script(lambda asked: [report() + answering(asked)])
     assert client(script).call("get", {}) == {"message": b"hello"}
@@ -349,6 +360,13 @@ def test_a_device_that_never_falls_silent_does_not_hold_the_host_for_ever(babble
         client(script).call("get", {})
     assert script.read_bytes <= ATTEMPTS * (BYTES_PER_ATTEMPT + len(babble))
     assert len(script.sent) <= 2 * ATTEMPTS
+
+
+@pytest.mark.parametrize(("babble", "sent"), [(BYTES_PER_ATTEMPT - 1, 1), (BYTES_PER_ATTEMPT, 2)])
+def test_an_attempt_ends_with_so_many_bytes_of_babble_and_not_one_earlier(babble: int, sent: int) -> None:
+    script = Script(lambda asked: [b"\0" * babble, answering(asked)])
+    assert client(script).call("get", {}) == {"message": b"hello"}
+    assert len(script.sent) == sent
 
 
 def test_an_answer_amid_much_babble_is_found() -> None:

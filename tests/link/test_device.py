@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any, Final
 
 import pytest
@@ -21,7 +22,9 @@ from pes_sim.errors import (
 from pes_sim.link import message
 from pes_sim.link.device import DeviceSession
 from pes_sim.link.frame import MAX_FRAME, MIN_MAX_FRAME, OVERHEAD, VERSION, Frame, FrameKind, encode
-from pes_sim.psd.fields import Values
+from pes_sim.psd.fields import Values, check_all
+from pes_sim.psd.services import BY_NAME as PSD_SERVICES
+from pes_sim.psd.services import Service
 from tests.link.fakes import GET, ID, LIST, NOW, OTHER_ID, PUT, FakeDevice, frames, read
 
 GET_REQUEST: Final = message.request(GET, {}, ID)
@@ -328,6 +331,49 @@ def test_hello_with_a_field_that_is_wrong_is_refused(values: Values) -> None:
 
 
 # Answers that the host cannot take
+
+BATCH: Final = PSD_SERVICES["dispense_batch"]
+
+
+class Batches(FakeDevice):
+    """A device that answers each piece of a batch with the longest indicium that there may be."""
+
+    services: Mapping[int, Service] = {**FakeDevice.services, BATCH.code: BATCH}
+
+    def execute(self, name: str, request: Values, *, request_id: bytes, now: int) -> Values:
+        self.asked.append((name, request, request_id, now))
+        check_all(BATCH.request, request)
+        largest = {field.name: field.limit for field in BATCH.reply if field.name != "indicia"}
+        return {"indicia": [bytes(128)] * len(request["pieces"])} | largest
+
+
+def of(pieces: object) -> Frame:
+    return message.request(BATCH, {"pieces": pieces}, ID)
+
+
+@pytest.mark.parametrize("agreed", [MIN_MAX_FRAME, 3000, MAX_FRAME])
+def test_a_batch_whose_answer_would_not_fit_is_refused_before_anything_is_paid(agreed: int) -> None:
+    device = Batches()
+    session = DeviceSession(device)
+    session.receive(encode(hello(max_frame=agreed)), NOW)
+    (refused,) = frames(session.receive(encode(of([b""] * 100)), NOW))
+    refusal = message.read_refusal(refused)
+    most = int(str(refusal.detail["most"]))
+    assert (refusal.status, refusal.detail) == (Status.BAD_FIELD, {"field": "pieces", "most": most})
+    assert refusal.message == f"100 pieces have an answer that is longer than a frame of {agreed} bytes"
+    (refused,) = frames(session.receive(encode(of([b""] * (most + 1))), NOW))
+    assert (refused.status, device.asked) == (Status.BAD_FIELD, [])
+    (answer,) = frames(session.receive(encode(of([b""] * most)), NOW))
+    assert answer.status == Status.OK
+    assert agreed - 3 * 132 < len(answer.body) + OVERHEAD <= agreed
+
+
+def test_what_is_no_list_of_pieces_is_left_to_the_service_to_refuse() -> None:
+    for pieces in (7, bytes(100)):
+        refusal = refusal_of(of(pieces), device := Batches())
+        assert (refusal.status, len(device.asked)) == (Status.BAD_FIELD, 1)
+        assert refusal.detail == {"field": "pieces"}
+    assert refusal_of(message.request(BATCH, {}, ID), Batches()).detail == {"field": "pieces"}
 
 
 def sized(body: int) -> FakeDevice:

@@ -453,6 +453,13 @@ def test_a_run_that_is_too_long_is_reported_once_however_long_it_goes_on(piece: 
     assert comparable(framer.feed(encode(HELLO))) == [standing(HELLO, sent)]
 
 
+@pytest.mark.parametrize("max_frame", [253, 254, 507, 508, MIN_MAX_FRAME, MAX_FRAME])
+def test_a_run_is_too_long_with_the_first_byte_that_no_frame_has_room_for(max_frame: int) -> None:
+    framer, longest = Framer(max_frame), len(by_hand_cobs(b"x" * max_frame))
+    assert framer.feed(b"\x55" * longest) == []
+    assert comparable(framer.feed(b"\x55")) == [(Status.FRAME_TOO_LARGE, 0, longest + 1)]
+
+
 def test_every_run_that_is_too_long_is_reported_and_where() -> None:
     run = b"\x55" * 5000 + b"\0"
     too_large = Status.FRAME_TOO_LARGE

@@ -440,7 +440,7 @@ def test_also_when_its_log_has_grown_again_to_the_same_length(bench: Bench) -> N
     bench.print(ONE)
     bench.storage.areas = image
     bench.power_on()
-    bench.ask_psd("checkin_begin")  # a record of another kind takes the lost one's number
+    bench.ask("checkin_begin")  # a record of another kind takes the lost one's number
     bench.power_on()
     with pytest.raises(IntegrityError, match="holds 1 pieces"):
         bench.print(OTHER)
@@ -620,6 +620,7 @@ ANSWERS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "get_status": lambda bench: bench.ask("get_status"),
     "get_registers": lambda bench: bench.ask("get_registers"),
     "get_certificates": lambda bench: bench.ask("get_certificates"),
+    "self_test": lambda bench: bench.ask("self_test"),
     "cancel_refill": lambda bench: pending(bench).ask("cancel_refill"),
     "withdraw": lambda bench: bench.ask("withdraw"),
     "refill_begin": lambda bench: bench.ask("refill_begin", amount_mills=1_000),

@@ -31,7 +31,8 @@ from pes_sim.errors import (
     UsageError,
 )
 from pes_sim.meter import home
-from pes_sim.meter.home import MeterConfig, check_new, open_home, read_config
+from pes_sim.meter.config import MeterConfig, check_new, read_config
+from pes_sim.meter.home import check_place, open_home
 from pes_sim.meter.store import DepartmentTotal
 from pes_sim.psd.device import Psd
 from pes_sim.psd.storage import write_atomically
@@ -218,6 +219,26 @@ DAMAGED: dict[str, tuple[Callable[[Path], None], type[PesError], str]] = {
     "a serial number in text": (change("meter.json", psd_serial="1"), UsageError, "psd_serial is not what"),
     "a layout that is a number": (change("meter.json", layout=5), UsageError, "layout is not what"),
     "an offset that is true": (change("meter.json", utc_offset_minutes=True), UsageError, "utc_offset_minutes"),
+    "an offset beyond the date line": (
+        change("meter.json", utc_offset_minutes=841),
+        UsageError,
+        "m1/meter.json: utc_offset_minutes 841 is out of range; allowed: -840 to 840",
+    ),
+    "an offset as far the other way": (
+        change("meter.json", utc_offset_minutes=-841),
+        UsageError,
+        "m1/meter.json: utc_offset_minutes -841 is out of range; allowed: -840 to 840",
+    ),
+    "a negative serial number": (
+        change("meter.json", psd_serial=-1),
+        UsageError,
+        "m1/meter.json: psd_serial -1 is out of range; allowed: 0 to 4294967295",
+    ),
+    "a serial number beyond 4 bytes": (
+        change("meter.json", psd_serial=1 << 32),
+        UsageError,
+        "m1/meter.json: psd_serial 4294967296 is out of range; allowed: 0 to 4294967295",
+    ),
     "a third kind of clock": (change("meter.json", clock="sundial"), UsageError, "clock is not what it must be"),
     "a field too many": (change("meter.json", colour="red"), UsageError, "colour is not what it must be"),
     "a layout that is unknown": (change("meter.json", layout="imi"), LayoutError, "there is no layout 'imi'"),
@@ -239,7 +260,8 @@ DAMAGED: dict[str, tuple[Callable[[Path], None], type[PesError], str]] = {
     "a clock before 1970": (write("clock.json", b'{"now": -1}'), UsageError, "clock.json tells no time"),
     "a clock behind all dates": (write("clock.json", b'{"now": %d}' % 10**20), UsageError, "clock.json tells no time"),
     "no master key": (remove("psd/master.key"), IntegrityError, "master.key is missing"),
-    "half a master key": (write("psd/master.key", bytes(16)), IntegrityError, "master key has 16 bytes, not 32"),
+    "half a master key": (write("psd/master.key", bytes(16)), IntegrityError, "psd/master.key has 16 bytes, not 32"),
+    "an empty master key": (write("psd/master.key", b""), IntegrityError, "m1/psd/master.key is empty"),
     "another master key": (write("psd/master.key", bytes(32)), IntegrityError, "another meter's master key"),
     "no log": (remove_log, IntegrityError, "holds no log"),
     "no log and no key": (both(remove_log, remove("psd/master.key")), IntegrityError, "holds no log"),
@@ -276,6 +298,16 @@ def test_a_part_that_is_missing_or_broken_is_named_and_the_rest_is_left_alone(
     intact.rename(directory)
     with VirtualMeter(directory) as meter:
         assert meter.registers().descending_mills == FUNDS
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"utc_offset_minutes": 840}, {"utc_offset_minutes": -840}, {"psd_serial": 0}, {"psd_serial": (1 << 32) - 1}],
+)
+def test_what_is_just_in_range_in_meter_json_is_taken(directory: Path, fields: dict[str, int]) -> None:
+    change("meter.json", **fields)(directory)
+    config = read_config(directory)
+    assert {name: getattr(config, name) for name in fields} == fields
 
 
 def test_without_its_sqlite_file_a_meter_is_whole_again(directory: Path) -> None:
@@ -369,7 +401,47 @@ def test_an_old_segment_that_was_deleted_is_missed_when_the_database_is_too(long
     with VirtualMeter(long_log) as meter:
         meter.print_piece(department="100")  # its pieces are in the database
     remove("meter.sqlite")(long_log)
-    with VirtualMeter(long_log) as meter, pytest.raises(IntegrityError, match="the PSD's registers say"):
+    with VirtualMeter(long_log) as meter:
+        with pytest.raises(IntegrityError, match="the PSD's log cannot be read to the end: .* are missing or rotten"):
+            meter.print_piece(department="100")
+        assert meter.status().state == "OPERATIONAL"
+        assert meter.registers().piece_count > 0
+
+
+def test_the_oldest_segment_is_missed_at_once_until_the_provider_has_acknowledged_it(long_log: Path) -> None:
+    oldest = segments(long_log)[0]
+    kept = oldest.rename(long_log / "aside")
+    with VirtualMeter(long_log) as meter:
+        assert meter.status().state == "ERROR"
+        assert "the provider has not acknowledged them" in meter.status().lock_reasons[0]
+    kept.rename(oldest)
+    with VirtualMeter(long_log) as meter:
+        assert meter.check_in().state == "OPERATIONAL"
+        assert segments(long_log)[0] != oldest
+
+
+def test_what_was_acknowledged_leaves_the_log_and_stays_in_the_books(long_log: Path) -> None:
+    with VirtualMeter(long_log) as meter:
+        before = meter.departments()
+        meter.check_in()
+        assert len(segments(long_log)) == 2
+        assert meter.departments() == before
+    with VirtualMeter(long_log) as meter:
+        assert meter.departments() == before
+
+
+def test_without_log_and_database_the_sums_are_right_and_say_what_is_not_known(long_log: Path) -> None:
+    with VirtualMeter(long_log) as meter:
+        used = meter.registers().ascending_mills
+        meter.check_in()
+    remove("meter.sqlite")(long_log)
+    for _ in range(2):
+        with VirtualMeter(long_log) as meter:
+            totals = {d.code: d for d in meter.departments()}
+            assert totals["(carried)"].name == "before the PSD's log begins"
+            assert totals["(carried)"].postage_mills + totals["100"].postage_mills == used
+            assert totals["(carried)"].pieces + totals["100"].pieces == meter.registers().piece_count
+    with VirtualMeter(long_log) as meter:
         meter.print_piece(department="100")
 
 
@@ -434,9 +506,8 @@ def test_a_place_that_one_may_not_write_to_is_named(place: Path) -> None:
 
 # --- what somebody hostile has prepared -------------------------------------------------------------------------------
 
-PARTS_AND_KINDS = [
-    (name, "directory" if name in ("psd", "provider", "jobs") else "regular file") for name in home.PARTS
-]
+FOLDERS = ("psd", "provider", "jobs", "meter.restore", "meter.restore.tmp")
+PARTS_AND_KINDS = [(name, "directory" if name in FOLDERS else "regular file") for name in home.PARTS]
 
 
 def aside(directory: Path, name: str) -> Path:
@@ -700,7 +771,8 @@ def test_a_meter_that_was_cut_off_while_it_was_made_is_none(
 
 
 def test_the_check_is_the_same_for_whoever_asks_first(tmp_path: Path) -> None:
-    check_new(tmp_path, CONFIG, {"100": "Sales"}, None)
+    check_place(tmp_path)
+    check_new(CONFIG, {"100": "Sales"}, None)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -29,7 +29,7 @@ from pes_sim.errors import (
 )
 from pes_sim.indicium import layout
 from pes_sim.meter.rates import built_in
-from pes_sim.meter.store import StoredPiece
+from pes_sim.meter.store import CARRIED, StoredPiece
 from tests.meter.bench import SMALL_BANK, Bench, Interrupted
 from tests.meter.made import CUSTOMER, DEPARTMENTS, DEPOSIT
 
@@ -51,6 +51,8 @@ class MoneyAcrossFaults(RuleBasedStateMachine):
         self.descending = 3_000
         self.used = dict.fromkeys(DEPARTMENTS, 0)
         self.printed: list[tuple[bytes, dict[str, object], bytes]] = []
+        self.known = list(self.printed)  # of these the request ids are
+        self.acknowledged = 0
         self.nothing_pending()
         self.not_withdrawing()
         self.withdrawn = False
@@ -120,15 +122,16 @@ class MoneyAcrossFaults(RuleBasedStateMachine):
             self.used[department] += postage
             self.unstored += self.disk_is_full
             self.printed.append((request_id, asked, answer["indicium"]))
+            self.known.append(self.printed[-1])
             values = IMI.unpack(answer["indicium"]).values
             assert values["postage_mills"] == postage
             assert values["ascending_mills"] == self.ascending
             assert values["descending_mills"] == self.descending
 
-    @precondition(lambda self: self.printed)
+    @precondition(lambda self: self.known)
     @rule(which=st.integers(0, 1 << 30), twist=st.booleans())
     def asks_again(self, which: int, twist: bool) -> None:
-        request_id, asked, indicium = self.printed[which % len(self.printed)]
+        request_id, asked, indicium = self.known[which % len(self.known)]
         if twist:
             with pytest.raises(RequestIdReused):
                 self.bench.print(request_id, **asked | {"destination": "60601"})
@@ -249,6 +252,7 @@ class MoneyAcrossFaults(RuleBasedStateMachine):
         else:
             self.bench.meter.check_in()
             self.last_receipt = self.bench.clock.now()
+            self.acknowledged = len(self.printed)
         self.bench.wire.cut = ""
         self.overtaken |= bool(self.pending) and cut != "there"
         self.withdrawal_overtaken |= self.withdrawing and cut != "there"
@@ -269,6 +273,17 @@ class MoneyAcrossFaults(RuleBasedStateMachine):
     def the_database_is_lost(self) -> None:
         self.bench.lose_database()
         self.the_power_is_cut()
+        # Of pieces that are neither there nor in the log any more, nothing but their number and postage is known.
+        self.used = dict.fromkeys(DEPARTMENTS, 0)
+        log = [entry for entry in self.bench.meter.log() if entry["piece_kind"] != "reprint"]
+        for entry in log:
+            paid = IMI.unpack(entry["indicium"]).values["postage_mills"]
+            self.used[entry["reference"].decode()] += int(str(paid))
+        held = {entry["request_id"] for entry in log}
+        self.known = [piece for piece in self.printed if piece[0] in held]
+        if carried := self.ascending - sum(self.used.values()):
+            assert len(self.printed) - len(log) <= self.acknowledged
+            self.used[CARRIED] = carried
         for code, name in DEPARTMENTS.items():
             self.bench.store.add_department(code, name)
 

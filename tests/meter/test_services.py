@@ -7,8 +7,13 @@ from typing import Any
 
 import pytest
 
+from pes_sim.entropy import SystemEntropy
 from pes_sim.errors import FieldError, UnknownService
+from pes_sim.link.client import Client
+from pes_sim.link.ports import MemoryTransport
+from pes_sim.meter.meter import Meter
 from pes_sim.meter.services import BY_NAME, OWN, PASSED_THROUGH, SERVICES
+from pes_sim.psd.selftest import TestName
 from pes_sim.psd.services import BY_NAME as PSD_SERVICES
 from tests.meter.bench import Bench
 
@@ -33,6 +38,19 @@ def test_codes_and_names_are_used_once() -> None:
 
 def test_what_is_passed_on_is_the_psds_own_service_unchanged() -> None:
     assert [BY_NAME[name] for name in PASSED_THROUGH] == [PSD_SERVICES[name] for name in PASSED_THROUGH]
+
+
+def test_the_self_tests_of_its_psd_can_be_asked_for_at_the_meters_port(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    before = bench.log_sequence()
+    outside = Meter(Client(MemoryTransport(bench.device, bench.clock), BY_NAME, SystemEntropy()))
+    ran = outside.self_test()
+    assert (len(ran.passed), ran.failed) == (11, [])
+    bench.psd.fail_self_test(TestName.SHA_256)
+    ran = outside.self_test()
+    assert (len(ran.passed), ran.failed) == (10, ["sha-256"])
+    assert outside.status().state == "ERROR"
+    assert bench.log_sequence() == before
 
 
 def test_every_own_service_refuses_a_request_of_another_shape_and_changes_nothing(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,10 +86,13 @@ def test_a_psd_that_waits_after_wrong_proofs_is_named_with_the_time(bench: Bench
     right, bench.secret = bench.secret, bytes(32)
     for _ in range(4):
         bench.power_on()
+        with pytest.raises(NotAuthenticated):
+            bench.print()
     bench.secret = right
     bench.power_on()
-    with pytest.raises(NotAuthenticated, match=r"the next is looked at in \d s"):
+    with pytest.raises(NotAuthenticated, match=r"the next is looked at in \d s") as refusal:
         bench.print()
+    assert refusal.value.hint == "Wait so long, then power the meter on again"
     bench.clock.advance(60_000_000)
     bench.power_on()
     bench.print()
@@ -105,6 +109,59 @@ def test_what_was_printed_without_this_database_is_taken_over_once_the_session_o
     bench.secret = right
     bench.power_on()
     assert [d.pieces for d in bench.meter.departments()] == [1]
+
+
+# --- who only looks --------------------------------------------------------------------------------------------------
+
+
+def test_looking_opens_no_session_and_writes_nothing_and_the_next_piece_opens_one(bench: Bench) -> None:
+    bench.print()
+    bench.power_on()
+    before = copy.deepcopy(bench.storage.areas)
+    bench.meter.info()
+    assert bench.meter.status().role == "unauthenticated"
+    assert bench.registers().ascending_mills == 740
+    assert [d.pieces for d in bench.meter.departments()] == [1, 0]
+    assert bench.meter.quote("first_class_letter", 100) == 740
+    assert bench.storage.areas == before
+    bench.print()
+    assert bench.meter.status().role == "customer's meter"
+    bench.check_books()
+
+
+def test_a_challenge_for_the_provider_outlives_what_the_meter_does_meanwhile(bench: Bench) -> None:
+    bench.power_on()
+    order = bench.centre.order("lock_order", SERIAL, bench.ask("challenge"), lock_reasons=["provider lock"])
+    bench.print()
+    assert bench.ask("lock", message=order)["state"] == "LOCKED"
+
+
+def test_a_challenge_is_given_by_a_psd_that_does_not_know_the_meter_as_well(bench: Bench) -> None:
+    bench.secret = bytes(32)
+    bench.power_on()
+    order = bench.centre.order("lock_order", SERIAL, bench.ask("challenge"), lock_reasons=["provider lock"])
+    assert bench.ask("lock", message=order)["state"] == "LOCKED"
+
+
+def test_a_meter_that_lags_behind_its_psd_reads_the_log_and_needs_the_session_for_that(bench: Bench) -> None:
+    bench.print()
+    bench.lose_database()
+    bench.power_on()
+    assert bench.meter.status().role == "customer's meter"
+    assert [d.pieces for d in bench.meter.departments()] == [1]
+
+
+def test_a_psd_that_could_not_log_anybody_in_is_caught_up_with_as_soon_as_it_can(bench: Bench) -> None:
+    bench.print()
+    bench.lose_database()
+    bench.power_on()
+    bench.lose_database()
+    right, bench.secret = bench.secret, b""
+    bench.power_on()
+    assert bench.meter.departments() == []
+    bench.device._session._secret, bench.device._session._unknown = right, ""
+    bench.print()  # department 100 is known from the log again
+    assert [(d.code, d.pieces) for d in bench.meter.departments()] == [("100", 2)]
 
 
 # --- a session that is gone ------------------------------------------------------------------------------------------

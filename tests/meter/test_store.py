@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pes_sim.errors import StorageFailed, StorageFull
-from pes_sim.meter.store import DepartmentTotal, MeterStore, StoredPiece
+from pes_sim.meter.store import CARRIED, DepartmentTotal, MeterStore, StoredPiece
 
 FIRST = StoredPiece(
     record=7,
@@ -207,13 +207,30 @@ def test_a_file_that_is_no_database_is_left_alone(path: Path) -> None:
 def test_a_database_of_a_later_version_is_left_alone(store: MeterStore, path: Path) -> None:
     store.close()
     with sqlite3.connect(path) as later:
-        later.execute("PRAGMA user_version = 2")
+        later.execute("PRAGMA user_version = 3")
     later.close()
-    with pytest.raises(StorageFailed, match="its format is 2, this version knows 1"):
+    with pytest.raises(StorageFailed, match="its format is 3, this version knows 2"):
         MeterStore(path)
     with sqlite3.connect(path) as again:
-        assert again.execute("PRAGMA user_version").fetchone() == (2,)
+        assert again.execute("PRAGMA user_version").fetchone() == (3,)
     again.close()
+
+
+def test_a_database_from_before_the_log_was_reclaimed_is_brought_up_to_date(store: MeterStore, path: Path) -> None:
+    store.close()
+    with sqlite3.connect(path) as earlier:
+        earlier.executescript("DROP TABLE carried; PRAGMA user_version = 1;")
+    earlier.close()
+    store = MeterStore(path)
+    assert store.totals() == (0, 0)
+    store.carry(2, 1480)
+    store.carry(1, 740)
+    assert store.totals() == (3, 2220)
+    assert list(store.departments(CARRIED))[:1] == [DepartmentTotal(CARRIED, "before the PSD's log begins", 3, 2220)]
+    store.close()
+    with sqlite3.connect(path) as now:
+        assert now.execute("PRAGMA user_version").fetchone() == (2,)
+    now.close()
 
 
 @pytest.mark.parametrize("name", ["no/such/directory/meter.sqlite", "."])

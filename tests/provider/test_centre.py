@@ -31,7 +31,7 @@ from pes_sim.psd import messages
 from pes_sim.psd.keys import Slot
 from tests.meter.bench import Bench, Interrupted
 from tests.meter.made import CUSTOMER, DEPOSIT, FUNDS, SERIAL
-from tests.provider.helpers import Device, balance, forged, opened, ordered, reopen, repeated, report, request
+from tests.provider.helpers import Device, balance, forged, known, opened, ordered, reopen, repeated, report, request
 
 # --- authorization ---------------------------------------------------------------------------------------------------
 
@@ -209,6 +209,20 @@ def test_a_nonce_belongs_to_one_message(bench: Bench) -> None:
     assert balance(bench) == DEPOSIT - FUNDS - 5_000
 
 
+def test_a_report_whose_nonce_another_had_tells_that_the_device_was_put_back(bench: Bench) -> None:
+    """One whose nonces follow from a seed draws them again after a rollback."""
+    message = report(bench)
+    receipt = bench.centre.check_in(message)
+    again = forged(bench, message, "checkin_report", log_sequence=1)
+    refusals = [bench.centre.check_in(again) for _ in range(2)]
+    assert refusals[0] == refusals[1]
+    kind, values = opened(bench, refusals[0])
+    assert (kind, values["lock_reasons"]) == ("checkin_refusal", ["rollback found"])
+    assert values["reason"] == "two different messages have the same nonce. Both logs have to be looked at"
+    assert known(bench).suspicion == "two different messages have the same nonce"
+    assert bench.centre.check_in(message) == receipt
+
+
 def test_a_late_check_in_is_refused_in_writing_locks_nobody_and_moves_nothing(bench: Bench) -> None:
     late = report(bench)
     bench.print()
@@ -380,7 +394,7 @@ def test_an_image_from_before_a_refill_is_found_by_a_check_in_as_well(bench: Ben
     bench.meter.check_in()
     put_back(bench, image)
     for _ in range(9):  # past all numbers that were used
-        bench.ask_psd("checkin_begin")
+        bench.ask("checkin_begin")
     with pytest.raises(RefusedByProvider, match="the control sum fell"):
         bench.meter.check_in()
     assert bench.meter.status().lock_reasons == ["rollback found"]
@@ -393,7 +407,7 @@ def test_a_log_that_got_shorter_is_found_though_every_register_is_the_same(bench
         ordered(bench, "unlock", "unlock_order", lock_reasons=["provider lock"])
     bench.meter.check_in()
     put_back(bench, image)
-    bench.ask_psd("checkin_begin")  # the number that was used
+    bench.ask("checkin_begin")  # the number that was used
     with pytest.raises(RefusedByProvider, match="the log got shorter"):
         bench.meter.check_in()
     assert bench.meter.status().lock_reasons == ["rollback found"]

@@ -111,7 +111,7 @@ def test_nothing_more_is_done_for_a_withdrawn_device(bench: Bench) -> None:
     bench.power_on()
     bench.store.add_department("100", "Sales")
     for _ in range(3):
-        bench.ask_psd("checkin_begin")  # past the numbers that were used
+        bench.ask("checkin_begin")  # past the numbers that were used
     kind, values = opened(bench, bench.centre.refill(request(bench)))
     assert (kind, values["reason"]) == ("refill_refusal", "the device was withdrawn from service")
     bench.ask("refill_complete", message=bench.centre.cancel_refill(bench.ask("refill_cancel")["message"]))

@@ -27,6 +27,7 @@ from pes_sim.psd.fields import Values
 from pes_sim.psd.keys import Slot
 from pes_sim.psd.lifecycle import State
 from pes_sim.psd.roles import Role
+from pes_sim.psd.state import PsdState
 from pes_sim.psd.storage import MemoryStorage
 from tests.rig import NOON, SECRET, SERIAL, Rig, login, operational, pki, sign
 
@@ -292,6 +293,7 @@ def test_a_role_that_nobody_can_prove_is_refused_by_name_and_is_no_attempt(name:
     with pytest.raises(FieldError, match="field role names") as caught:
         authenticate(rig, right, name)
     assert caught.value.hint == "Known: customer's meter, postal inspector, provider"
+    assert caught.value.detail == {"field": "role"}
     assert fail(rig).detail == {"attempts_left": 9}
 
 
@@ -507,3 +509,27 @@ def test_a_full_disk_gives_no_free_attempts(power_cycles: bool) -> None:
     with pytest.raises(PesError) as caught:
         authenticate(rig, right)
     assert caught.value.status in (Status.AUTHENTICATION_WAITS, Status.STORAGE_FULL)
+
+
+# The pieces that it is made of
+
+
+def test_the_meters_challenge_names_what_it_is_for_and_the_device() -> None:
+    assert user_challenge(0x01020304, b"a nonce of these") == b"pes-sim user\x01\x02\x03\x04a nonce of these"
+
+
+def test_a_power_cycle_begins_with_nobody_there_and_nothing_asked_for() -> None:
+    fresh = access.Access()
+    assert (fresh.role, fresh.nonce, fresh.number) == (Role.NONE, b"", 0)
+
+
+def test_a_challenge_has_16_bytes() -> None:
+    assert len(operational().challenge()["nonce"]) == 16
+
+
+@pytest.mark.parametrize(("later", "serves"), [(0, True), (HOUR, True), (HOUR + 1, False), (-1, False)])
+def test_a_challenge_serves_from_its_instant_on_for_an_hour(later: int, serves: bool) -> None:
+    of_one_cycle = access.Access()
+    of_one_cycle.challenge(PsdState(), SeededEntropy("a challenge"), NOON)
+    of_one_cycle.forget_old(NOON + later)
+    assert bool(of_one_cycle.nonce) is serves

@@ -29,7 +29,6 @@ from pes_sim.errors import (
     StaleMessage,
     Status,
     StorageFailed,
-    StorageFull,
 )
 from pes_sim.provider.centre import DataCentre
 from pes_sim.provider.pki import Issued
@@ -39,7 +38,7 @@ from pes_sim.psd.keys import Slot
 from pes_sim.psd.lifecycle import Lock, State
 from pes_sim.psd.storage import MemoryStorage
 from pes_sim.psd.vault import MemoryVault
-from tests.rig import CUSTOMER, NOON, SECRET, SERIAL, ZIP, Rig, answer, operational, piece, pki, sign
+from tests.rig import CUSTOMER, NOON, SECRET, SERIAL, ZIP, Full, Rig, answer, operational, piece, pki, sign
 
 YEAR = 365 * DAY
 Attack = Callable[[Rig], tuple[str, Values]]
@@ -632,14 +631,6 @@ def test_in_state_error_that_cut_leaves_an_error_without_keys_and_zeroizing_agai
 
 
 def test_a_full_disk_keeps_nobody_from_zeroizing() -> None:
-    class Full(MemoryStorage):
-        full = False
-
-        def write(self, name: str, offset: int, data: bytes) -> None:
-            if self.full:
-                raise StorageFull("no room")
-            super().write(name, offset, data)
-
     storage = Full()
     rig = operational(storage=storage)
     storage.full = True

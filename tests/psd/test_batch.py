@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -11,11 +10,12 @@ from pes_sim.errors import BadDate, FieldError, InsufficientFunds, LogFull, Requ
 from pes_sim.indicium import layout
 from pes_sim.indicium.signature import verify_p256
 from pes_sim.link import message
+from pes_sim.link.bare import BarePsd
 from pes_sim.link.device import DeviceSession
 from pes_sim.link.frame import Frame, Framer, encode
 from pes_sim.psd.fields import Values, pack, unpack
 from pes_sim.psd.lifecycle import State
-from pes_sim.psd.services import BY_NAME, SERVICES, Service
+from pes_sim.psd.services import BY_NAME
 from pes_sim.psd.storage import MemoryStorage
 from tests.rig import Rig, operational, piece
 
@@ -194,22 +194,9 @@ def test_a_torn_batch_is_none_at_all(kept: int) -> None:
 # Over the line
 
 
-class Endpoint:
-    """A PSD on a port."""
-
-    kind = "psd"
-    services: Mapping[int, Service] = {service.code: service for service in SERVICES}
-
-    def __init__(self, rig: Rig) -> None:
-        self._rig = rig
-
-    def execute(self, name: str, request: Values, *, request_id: bytes, now: int) -> Values:
-        return self._rig.psd.execute(name, request, request_id=request_id, now=now)
-
-
 def over_the_line(rig: Rig, batch: object, max_frame: int = 4096) -> Frame:
     """The answer to a batch, from a session that has agreed on frames of this length."""
-    session = DeviceSession(Endpoint(rig))
+    session = DeviceSession(BarePsd(rig.psd))
     asked: Values = {"lowest_version": 1, "highest_version": 1, "max_frame": max_frame}
     session.receive(encode(message.request(message.HELLO, asked, ID)), rig.now)
     line = session.receive(encode(message.request(BY_NAME["dispense_batch"], {"pieces": batch}, ID)), rig.now)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from pes_sim.psd import cbor
 from pes_sim.psd.cbor import dump, dump_fields, load, load_fields
 
 KNOWN = {
@@ -86,7 +88,12 @@ REFUSED = [
     ("a list's length in two bytes", "980101", LONG),
     ("a map's length in two bytes", "b8010101", LONG),
     ("a key in two bytes", "a1180101", LONG),
+    ("a key in two bytes and no value", "a11801", LONG),
+    ("a field's value in two bytes", "a1011805", LONG),
     ("a field's value in three bytes", "a1011900ff", LONG),
+    ("a field's length in two bytes", "a101580101", LONG),
+    ("a field's length in two bytes, and as many bytes as the first says", "a1015805" + "00" * 23, LONG),
+    ("a field's length in five bytes", "a1017a0000ffff" + "61" * 65535, LONG),
     ("a field's value cut in the middle", "a1011a00ff", EARLY),
     ("a field's bytes without their last", "a10144010203", EARLY),
     ("a field's length reserved", "a1015d00", OPEN),
@@ -122,6 +129,8 @@ REFUSED = [
     ("keys in falling order", "a202000100", ORDER),
     ("a longer key first", "a262616100616200", ORDER),
     ("a key twice in a map within", "a101a201000100", ORDER),
+    ("a number as long as a text before it", "a2616100181800", ORDER),
+    ("0 after -1", "a220000000", ORDER),
     ("a number after it", "a000", REST),
     ("a second body after it", "a0a0", REST),
     ("zeros after it", "00" * 100, REST),
@@ -192,6 +201,34 @@ SHORT: Final = st.dictionaries(st.integers(0, 300), LEAVES | LISTS, max_size=20)
 @given(SHORT)
 def test_fields_are_read_alike_in_one_loop(body: dict[int, object]) -> None:
     assert load_fields(dump(body)) == body
+
+
+EDGES: Final = [0, 23, 24, 255, 256, 65535, 65536, 2**32 - 1, 2**32, 2**64 - 1]
+PLAIN: Final = st.dictionaries(st.integers(0, 255), LEAVES | LISTS | FACTS, max_size=23)
+
+
+@contextlib.contextmanager
+def without_load() -> Iterator[None]:
+    """Whoever asks `load` fails."""
+    whole = cbor.load
+    cbor.load = lambda data: pytest.fail(f"load was asked for {data.hex()}")
+    try:
+        yield
+    finally:
+        cbor.load = whole
+
+
+@given(PLAIN)
+@example({0: 1, 1: 1, 23: 1, 24: 1, 25: 1, 255: 1})
+@example(dict(enumerate(EDGES)))
+@example(dict(enumerate(-1 - number for number in EDGES)))
+@example({number: b"\x18" * length for number, length in enumerate((0, 1, 23, 24, 25, 255, 256, 3000))})
+@example({number: "\x18" * length for number, length in enumerate((0, 1, 23, 24, 25, 255, 256, 3000))})
+@example({1: [], 2: [1, b"2", "3"], 3: {"clears": ["a"]}, 24: []})
+def test_fields_by_number_as_nearly_every_body_has_them_take_the_one_loop(body: dict[int, object]) -> None:
+    data = dump(body)
+    with without_load():
+        assert load_fields(data) == body
 
 
 @given(SHORT, st.data())

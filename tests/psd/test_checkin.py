@@ -153,6 +153,57 @@ def test_a_receipt_never_takes_an_acknowledgement_back() -> None:
     refused(rig, answer("checkin_receipt", rig.report(), acknowledged=0), BadMessage)
 
 
+def test_a_receipt_may_acknowledge_anything_from_the_last_one_on_to_the_newest_record() -> None:
+    rig = operational()
+    known = rig.status()["log_sequence"]
+    rig.ask("checkin_complete", message=answer("checkin_receipt", rig.report(), acknowledged=known))
+    rig.ask("checkin_complete", message=answer("checkin_receipt", rig.report(), acknowledged=known))
+    for offset, accepted in ((1, False), (0, True)):
+        report = rig.report()
+        newest = rig.status()["log_sequence"]
+        receipt = answer("checkin_receipt", report, acknowledged=newest + offset)
+        if accepted:
+            rig.ask("checkin_complete", message=receipt)
+        else:
+            refused(rig, receipt, BadMessage)
+    refused(rig, answer("checkin_receipt", rig.report(), acknowledged=newest - 1), BadMessage)
+
+
+def mark(report: Values) -> bytes:
+    """How a report is named by later ones: the log's length when it was made, in 8 bytes, and the chain then."""
+    return int(report["log_sequence"]).to_bytes(8, "big") + bytes(report["chain"])
+
+
+def test_a_report_names_those_before_it_back_to_the_one_of_the_last_receipt() -> None:
+    rig = operational()
+    first = rig.report()
+    rig.ask("checkin_complete", message=rig.receipt(first))
+    made = [first]
+    for _ in range(3):
+        rig.dispense()
+        made.append(rig.report())
+        assert made[-1]["reports"] == [mark(report) for report in made[:-1]]
+        rig.power_on()
+    rig.dispense()
+    last = rig.report()
+    # This receipt acknowledges no more than the second report told: that one and later ones are still named.
+    second = made[1]["log_sequence"]
+    rig.ask("checkin_complete", message=answer("checkin_receipt", last, acknowledged=second))
+    assert rig.report()["reports"] == [mark(report) for report in (*made[1:], last)]
+
+
+def test_of_many_reports_without_a_receipt_the_first_and_the_newest_fifteen_are_named() -> None:
+    rig = operational()
+    first = rig.report()
+    rig.ask("checkin_complete", message=rig.receipt(first))
+    made = [first]
+    for count in range(1, 20):
+        made.append(rig.report())
+        named = [mark(report) for report in made[:-1]]
+        assert made[-1]["reports"] == (named if count <= 16 else [named[0], *named[-15:]])
+    assert len(made[-1]["reports"]) == 16
+
+
 def test_a_receipt_of_another_provider_is_refused() -> None:
     rig = operational()
     report = rig.report()
@@ -253,7 +304,11 @@ def test_a_refusal_that_names_what_is_not_the_providers_to_name_locks_nothing(re
     rig = operational()
     report = rig.report()
     for reasons in ([reason], ["provider lock", reason]):
-        refused(rig, answer("checkin_refusal", report, lock_reasons=reasons, reason=""), BadMessage)
+        refusal = answer("checkin_refusal", report, lock_reasons=reasons, reason="")
+        refused(rig, refusal, BadMessage)
+        if reason:
+            with pytest.raises(BadMessage, match=f"an order names {', '.join(reasons)}"):
+                rig.ask("checkin_complete", message=refusal)
     rig.ask("checkin_complete", message=rig.receipt(report))
 
 

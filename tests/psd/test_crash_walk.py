@@ -1,183 +1,38 @@
-"""The crash walk: power is cut at every single write of one long script, in every manner, and nothing is ever lost.
+"""The crash walk: power is cut at every single write of some scripts, in every manner, and nothing is ever lost.
 
-The script runs once over a storage that notes each operation. Then, for each operation, the medium is put together as
-a cut at that moment would leave it, the device is opened on it, and the books, the invariants and the retry of the
-command that was under way are checked. Cuts tried: see `test_the_walk_tries_enough_cuts`.
+One long script is a meter's life, and a short one each is its manufacture and upkeep, and its end. How a cut is made,
+and what is looked at after it, stands in `walk`. Cuts tried: see `test_the_walk_tries_enough_cuts`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
 from pes_sim.clock import HOUR, MINUTE
-from pes_sim.errors import AuthenticationFailed, InsufficientFunds, NotAuthenticated, NothingPending
-from pes_sim.psd.device import Psd
-from pes_sim.psd.fields import Values, pack
+from pes_sim.errors import AuthenticationFailed, InsufficientFunds
+from pes_sim.psd.fields import pack
+from pes_sim.psd.keys import Slot, wrap_secret
 from pes_sim.psd.roles import Role
-from pes_sim.psd.services import BY_NAME
-from pes_sim.psd.storage import MemoryStorage
-from pes_sim.psd.vault import MemoryVault
-from tests.rig import Rig, answer, correction, operational, piece
+from pes_sim.psd.services import SERVICES
+from tests import rig as bench
+from tests.psd.walk import BANK, Command, Noting, Reopened, Script, check_ended, walk
+from tests.rig import NOON, TRANSPORT, Rig, answer, correction, operational, piece, pki, sign
 
-BANK = 16384
 COMMANDS = 300
-TEAR_EVERY = 180
-"""A torn write keeps its first bytes only: this many, and twice this many, and so on."""
 SLICES = 8
-LEAST_CUTS = 20_000
-LOGIN: Final = 2
-"""Records of a login, which comes before a retry."""
-NO_CHANGES: Final = ("authenticate", "get_status")
-"""Commands of the script that write without a request id: a wrong proof, a lock that is due."""
-DRAWING: Final = ("refill_begin", "checkin_begin", "withdraw_begin")
-"""Commands whose answer has a fresh nonce: made anew after a cut, it is another one."""
-
-Areas = dict[str, bytes]
+LEAST_CUTS = 25_000
+PACKAGE = b"\x7fnew software\0" * 40
+PART = 200
 
 
-@dataclass(frozen=True)
-class Write:
-    """One write that is not synced yet."""
-
-    name: str
-    offset: int
-    data: bytes
-
-
-class Noting(MemoryStorage):
-    """Notes what is durable and what is not, after every operation."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.durable: Areas = {}
-        self.pending: list[Write] = []
-        self.moments: list[tuple[Areas, tuple[Write, ...]]] = []
-
-    def _note(self) -> None:
-        self.moments.append((dict(self.durable), tuple(self.pending)))
-
-    def create(self, name: str, size: int) -> None:
-        super().create(name, size)
-        self.durable[name] = bytes(size)
-        self._note()
-
-    def write(self, name: str, offset: int, data: bytes) -> None:
-        super().write(name, offset, data)
-        self.pending.append(Write(name, offset, data))
-        self._note()
-
-    def sync(self, name: str) -> None:
-        self.durable[name] = bytes(self.areas[name])
-        self.pending.clear()
-        self._note()
-
-    def remove(self, name: str) -> None:
-        super().remove(name)
-        self.durable.pop(name, None)
-        self._note()
-
-
-class Reopened(Rig):
-    """A device that comes up on what a cut left: its storage, and the vault, which is written at manufacture only."""
-
-    def __init__(self, areas: Areas, vault: MemoryVault, made: Values) -> None:
-        medium = MemoryStorage()
-        medium.areas = {name: bytearray(area) for name, area in areas.items()}
-        self.carried, self.made, self.medium = vault, made, medium
-        super().__init__(storage=medium, bank=BANK)
-
-    def power_on(self, *, log_in: bool = True) -> Psd:
-        self.vault = self.carried
-        return super().power_on(log_in=False)
-
-    def fingerprint(self) -> bytes:
-        """Of all that the medium holds."""
-        digest = hashlib.blake2b()
-        for name, area in sorted(self.medium.areas.items()):
-            digest.update(name.encode())
-            digest.update(area)
-        return digest.digest()
-
-
-@dataclass(frozen=True)
-class Books:
-    """What no command may lose: the registers, the states, and what counts besides."""
-
-    registers: tuple[int, ...]
-    state: str
-    sub_state: str
-    locks: tuple[str, ...]
-    reprints: int
-    failed_attempts: int
-
-    @staticmethod
-    def of(psd: Psd) -> Books:
-        """As they are, without asking the device for anything: asking lets time pass."""
-        books = psd._books
-        s = books.state
-        values = tuple(books.registers.values().values())
-        return Books(values, s.lifecycle, s.sub_state, s.locks, books.reprints, sum(made.failed for made in s.attempts))
-
-
-@dataclass(frozen=True)
-class Command:
-    """One command of the script: who asked what, what came of it, and the device before and after."""
-
-    name: str
-    role: Role
-    request: dict[str, Any]
-    request_id: bytes
-    now: int
-    answer: Values
-    before: Books
-    after: Books
-    first_moment: int
-    last_moment: int
-
-    order: tuple[str, dict[str, Any]] | None = None
-    """What an order over a challenge says: the challenge is gone with the power, so after a cut it is signed anew."""
-
-
-@dataclass
-class Script:
-    """The run, and how to add to it."""
-
-    rig: Rig
-    storage: Noting
-    commands: list[Command]
-
-    def do(self, name: str, order: tuple[str, dict[str, Any]] | None = None, /, **request: Any) -> Values:
-        self.status()
-        return self._note(name, request, order)
-
-    def _note(self, name: str, request: dict[str, Any], order: tuple[str, dict[str, Any]] | None = None) -> Values:
-        rig, moments = self.rig, self.storage.moments
-        before, begin, role = Books.of(rig.psd), len(moments), rig.psd._access.role
-        request_id = rig.new_id()
-        got: Values = {}
-        try:
-            got = rig.psd.execute(name, request, request_id=request_id, now=rig.now)
-        finally:
-            if len(moments) > begin:
-                after = Books.of(rig.psd)
-                self.commands.append(
-                    Command(name, role, request, request_id, rig.now, got, before, after, begin, len(moments), order)
-                )
-        return got
-
-    def status(self) -> Values:
-        """Writes down what is due by time."""
-        return self._note("get_status", {})
-
-    def order(self, name: str, kind: str, **fields: Any) -> Values:
-        return self.do(name, (kind, fields), message=self.rig.order(kind, **fields))
+class Life(Script):
+    """What happens to a meter."""
 
     def refill(self) -> None:
         request = self.rig.read("refill_request", self.do("refill_begin", amount_mills=20_000)["message"])
@@ -231,19 +86,95 @@ class Script:
         self.set_time()
 
 
-RARE: Final[tuple[Callable[[Script], None], ...]] = (
-    Script.cancelled_refill, Script.refused_check_in, Script.locked_and_unlocked, Script.set_time, Script.attempts,
-    Script.audit, Script.refused_withdrawal,
+class Upkeep(Script):
+    """What is done to a meter, seldom and by order: manufacture, licence, keys, software."""
+
+    def made(self) -> None:
+        rig = self.rig
+        rig.made = self.do("initialize", **rig.manufacture())
+        self.do("authorize", message=sign("authorization", rig.authorization()))
+        rig.log_in()
+        report = rig.read("checkin_report", self.do("checkin_begin")["message"])
+        self.do("checkin_complete", message=rig.receipt(report))
+        request = rig.read("refill_request", self.do("refill_begin", amount_mills=20_000)["message"])
+        self.do("refill_complete", message=rig.grant(request))
+
+    def moved(self) -> None:
+        self.order(
+            "reauthorize", "reauthorization", licensing_zip="10001", customer="MOVED CUSTOMER", utc_offset_minutes=-300
+        )
+
+    def another_key(self) -> None:
+        point = self.order("renew_key", "key_renewal")["public_key"]
+        self.do("dispense", **piece())
+        certificate = pki().issue_psd(point, bench.SERIAL, bench.CERTIFICATE_SERIAL + 1, NOON)
+        self.order("load_certificate", "certificate_load", psd_certificate=certificate)
+        self.do("dispense", **piece())
+
+    def other_secrets(self) -> None:
+        for slot, secret in ((Slot.MAC, b"a key for IMI-MIN, 32 bytes long"), (Slot.USER, b"another secret")):
+            wrapped = wrap_secret(slot, TRANSPORT, secret)
+            new = secret if slot is Slot.USER else b""
+            self.order("load_key", "key_load", new_secret=new, slot=slot.value, wrapped_secret=wrapped)
+            self.rig.secret = new or self.rig.secret
+            self.rig.log_in()
+
+    def announce(self, version: int, package: bytes) -> None:
+        self.packages[version] = package
+        digest = hashlib.sha256(package).digest()
+        self.order("software_begin", "software_manifest", software_id=version, size=len(package), digest=digest)
+
+    def send(self, version: int, parts: int) -> None:
+        for offset in range(0, parts * PART, PART):
+            self.do("software_data", offset=offset, data=self.packages[version][offset : offset + PART])
+
+    def new_software(self, number: int) -> None:
+        """A package that is given up for another one, which is put into use."""
+        self.announce(number << 16, PACKAGE + bytes([number]))
+        self.send(number << 16, 1)
+        self.announce(number << 16 | 1 << 8, PACKAGE)
+        self.send(number << 16 | 1 << 8, 3)
+        self.do("software_complete")
+        self.do("dispense", **piece())
+
+
+@cache
+def upkeep() -> Upkeep:
+    """The run of a device from its manufacture on. Its packages take turns in the two areas."""
+    storage = Noting()
+    run = Upkeep(Rig(storage=storage, bank=BANK, vault=storage.vault, profile="FIPS 140-3"), storage)
+    run.made()
+    run.new_software(2)
+    run.moved()
+    run.another_key()
+    run.other_secrets()
+    run.new_software(3)
+    return run
+
+
+@cache
+def zeroized() -> Script:
+    """The run that ends by the service."""
+    storage = Noting()
+    run = Script(operational(storage=storage, bank=BANK, vault=storage.vault, profile="FIPS 140-3"), storage)
+    run.do("dispense", **piece())
+    run.do("zeroize")
+    return run
+
+
+RARE: Final[tuple[Callable[[Life], None], ...]] = (
+    Life.cancelled_refill, Life.refused_check_in, Life.locked_and_unlocked, Life.set_time, Life.attempts,
+    Life.audit, Life.refused_withdrawal,
 )  # fmt: skip
 
 
 @cache
-def script() -> Script:
+def life() -> Life:
     """The run: prints mostly, and refills, check-ins, days that pass, and all the rest; a withdrawal at its end."""
     draw = random.Random(2026)
     storage = Noting()
     # The 140-3 profile tests an algorithm at its first use: half of a cut's time would be self-tests otherwise.
-    run = Script(operational(50_000, storage=storage, bank=BANK, profile="FIPS 140-3"), storage, [])
+    run = Life(operational(50_000, storage=storage, bank=BANK, vault=storage.vault, profile="FIPS 140-3"), storage)
     rig, printed, rare = run.rig, 0, 0
     while len(run.commands) < COMMANDS:
         dice, day = draw.random(), run.status()["today"]
@@ -278,120 +209,69 @@ def script() -> Script:
     return run
 
 
-def survivors(durable: Areas, pending: tuple[Write, ...]) -> Iterator[Areas]:
-    """What a cut may leave of writes that were not synced: none, all, any one lost, any one alone, any one torn."""
-    fates: list[tuple[int | None, ...]] = [tuple(0 for _ in pending), tuple(None for _ in pending)]
-    for index, write in enumerate(pending):
-        fates.append(tuple(0 if n == index else None for n in range(len(pending))))
-        fates.append(tuple(None if n == index else 0 for n in range(len(pending))))
-        for kept in range(TEAR_EVERY, len(write.data), TEAR_EVERY):
-            fates.append(tuple(kept if n == index else None for n in range(len(pending))))
-            fates.append(tuple(kept if n == index else 0 for n in range(len(pending))))
-    for fate in dict.fromkeys(fates):
-        areas = dict(durable)
-        for write, length in zip(pending, fate, strict=True):
-            part = write.data[:length]
-            area = areas[write.name]
-            areas[write.name] = area[: write.offset] + part + area[write.offset + len(part) :]
-        yield areas
+def slices(run: Callable[[], Script], count: int) -> list[object]:
+    """A run in parts, so that more than one processor has something to do."""
+    return [pytest.param(run, part, count, id=f"{run.__name__} {part}") for part in range(count)]
 
 
-def cuts(commands: list[Command], storage: Noting) -> Iterator[tuple[Command, Areas]]:
-    """Every cut: the command that was under way, and what the medium holds."""
-    for command in commands:
-        for moment in range(command.first_moment, command.last_moment):
-            for areas in survivors(*storage.moments[moment]):
-                yield command, areas
+@pytest.mark.parametrize(("run", "part", "count"), [*slices(life, SLICES), *slices(upkeep, 2)])
+def test_a_cut_at_any_write_in_any_manner_loses_nothing_and_pays_nothing_twice(
+    run: Callable[[], Script], part: int, count: int
+) -> None:
+    script = run()
+    walk(script, script.commands[part::count])
 
 
-def check(run: Script, command: Command, areas: Areas, seen: set[bytes]) -> None:
-    """Opens the device on what a cut left."""
-    rig = Reopened(areas, run.rig.vault, run.rig.made)
-    rig.now = command.now
-    done = rig.psd._books.recall(command.request_id) is not None
-    found = Books.of(rig.psd)
-    if command.name in NO_CHANGES:
-        counted = replace(command.before, failed_attempts=command.before.failed_attempts + 1)
-        assert found in (command.before, command.after) or (command.name == "authenticate" and found == counted)
-        check_served(rig, command)
-        return
-    assert found == (command.after if done else command.before)
-    again, command = retry(rig, command, done=done)
-    assert Books.of(rig.psd) == command.after
-    # What comes after depends on the medium only: once for each that the cuts leave.
-    mark = rig.fingerprint() + repr(again).encode()
-    if mark in seen:
-        return
-    seen.add(mark)
-    rig.power_on()
-    assert Books.of(rig.psd) == command.after
-    assert retry(rig, replace(command, answer=again), done=True)[0] == again
-    assert Books.of(rig.psd) == command.after
+def test_a_cut_while_the_keys_are_destroyed_leaves_them_all_or_none_that_can_be_used() -> None:
+    run = zeroized()
+    ended = run.commands[-1]
+    assert (ended.name, ended.after.state) == ("zeroize", "ZEROIZED")
+    vaults = set()
+    for command, cut in run.cuts([ended]):
+        check_ended(run, command, cut)
+        vaults.add(cut.vault)
+    assert len(vaults) == 4
 
 
-def check_served(rig: Rig, command: Command) -> None:
-    """After a cut in a command that is not asked again: the lock holds, and the meter can prove itself."""
-    registers, state = command.before.registers, command.after.state
-    rig.now += MINUTE  # after so many attempts the next one has to wait a little
-    rig.log_in()
-    found = Books.of(rig.psd)
-    assert (found.registers, found.state, found.failed_attempts) == (registers, state, 0)
+def test_after_a_cut_between_two_packages_of_one_size_the_first_goes_on_only_where_its_bytes_are() -> None:
+    storage, first, second = Noting(), PACKAGE, PACKAGE[::-1]
+    rig = operational(storage=storage, bank=BANK, vault=storage.vault, profile="FIPS 140-3")
+    run = Upkeep(rig, storage)
+    run.announce(2 << 16, first)
+    run.send(2 << 16, 1)
+    run.announce(3 << 16, second)
+    said = {"software_id": 2 << 16, "size": len(first), "digest": hashlib.sha256(first).digest()}
+    for _, cut in run.cuts(run.commands[-1:]):
+        reopened = Reopened(cut, rig.made)
+        there = reopened.ask("software_begin", message=reopened.order("software_manifest", **said))["offset"]
+        area = reopened.psd._books.state.loading.area
+        assert reopened.medium.read(area, 0, there) == first[:there]
 
 
-def retry(rig: Rig, command: Command, *, done: bool) -> tuple[Values, Command]:
-    """The same request again, of the same id, by whoever may ask it; the answer, and what was asked in the end."""
-    if not BY_NAME[command.name].signed:
-        with pytest.raises(NotAuthenticated):
-            ask_again(rig, command)
-        rig.log_in(command.role)
-    if command.order and not done:
-        with pytest.raises(NothingPending):
-            ask_again(rig, command)
-        assert Books.of(rig.psd) == command.before
-        kind, fields = command.order
-        command = replace(command, request={"message": rig.order(kind, **fields)})
-    again = ask_again(rig, command)
-    if done:
-        assert again == command.answer
-    elif command.name == "audit":
-        newest, first = (rig.read("audit_report", values["statement"]) for values in (again, command.answer))
-        assert newest == first | {"log_sequence": first["log_sequence"] + LOGIN}
-    elif "record" in command.answer:
-        assert again == command.answer | {"record": again["record"]}
-        assert rig.psd._books.find(again["record"]) is not None
-    elif command.name not in DRAWING:
-        assert again == command.answer
-    return again, command
+def commands() -> list[Command]:
+    return [command for run in (life, upkeep, zeroized) for command in run().commands]
 
 
-def ask_again(rig: Rig, command: Command) -> Values:
-    return rig.psd.execute(command.name, command.request, request_id=command.request_id, now=command.now)
-
-
-@pytest.mark.parametrize("part", range(SLICES))
-def test_a_cut_at_any_write_in_any_manner_loses_nothing_and_pays_nothing_twice(part: int) -> None:
-    run, seen = script(), set[bytes]()
-    for command, areas in cuts(run.commands[part::SLICES], run.storage):
-        check(run, command, areas, seen)
+def test_every_service_that_changes_something_is_walked() -> None:
+    assert {command.name for command in commands()} == {
+        *(service.name for service in SERVICES if service.changes), "authenticate", "get_status",
+    }  # fmt: skip
 
 
 def test_the_walk_tries_enough_cuts() -> None:
-    run = script()
-    count = sum(1 for _ in cuts(run.commands, run.storage))
-    print(f"cuts tried: {count} over {len(run.commands)} commands and {len(run.storage.moments)} operations")
-    assert len(run.commands) >= COMMANDS
-    assert {command.name for command in run.commands} == {
-        "dispense", "dispense_batch", "redate", "correct_amount", "reprint", "refill_begin", "refill_complete",
-        "refill_cancel", "checkin_begin", "checkin_complete", "lock", "unlock", "set_time", "authenticate",
-        "get_status", "audit", "withdraw_begin", "withdraw_complete",
-    }  # fmt: skip
-    assert run.commands[-1].after.state == "WITHDRAWN"
-    assert {command.after.sub_state for command in run.commands} == {
+    runs: list[Script] = [life(), upkeep(), zeroized()]
+    count = sum(1 for run in runs for _ in run.cuts(run.commands))
+    operations = sum(len(run.storage.moments) for run in runs)
+    print(f"cuts tried: {count} over {len(commands())} commands and {operations} operations")
+    lived = life().commands
+    assert len(lived) >= COMMANDS
+    assert lived[-1].after.state == "WITHDRAWN"
+    assert {command.after.sub_state for command in lived} == {
         "", "REFILL_PENDING", "REFILL_CANCELLED", "WITHDRAWAL_PENDING",
     }  # fmt: skip
-    assert {command.after.failed_attempts for command in run.commands} == {0, 1, 2}
-    assert {command.after.locks for command in run.commands} == {
+    assert {command.after.failed_attempts for command in lived} == {0, 1, 2}
+    assert {command.after.locks for command in lived} == {
         (), ("provider lock",), ("register fault",), ("check-in overdue",),
     }  # fmt: skip
-    assert len(run.storage.names()) > 5
+    assert len(life().storage.names()) > 5
     assert count >= LEAST_CUTS

@@ -440,7 +440,7 @@ def mixed(rig: Rig) -> None:
 
 
 def test_an_outsider_works_the_chain_out_from_the_log_alone_and_finds_what_the_device_signs() -> None:
-    rig = operational(1_000_000, bank=8192)
+    rig = operational(1_000_000)
     mixed(rig)
     chain = bytes(32)
     entries = log(rig)

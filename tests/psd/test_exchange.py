@@ -97,3 +97,20 @@ def test_what_waits_for_different_answers_does_not_disturb_each_other() -> None:
     rig.ask("reauthorize", message=order)
     assert rig.ask("refill_complete", message=rig.grant(request))["descending_mills"] == 11_000
     assert rig.report()["customer"] == "MOVED"
+
+
+@pytest.mark.parametrize("say", [checkin, refill, withdrawal])
+def test_a_nonce_has_16_bytes(say: Callable[[Rig], Values]) -> None:
+    assert len(say(operational(10_000))["nonce"]) == 16
+
+
+def test_what_waits_knows_the_amount_it_is_about() -> None:
+    rig = operational(10_000)
+    report = rig.report()
+    state = rig.psd._books.state
+    assert (state.checkin.amount, state.checkin.nonce) == (0, report["nonce"])
+    rig.request_refill(1_000)
+    assert rig.psd._books.state.refill.amount == 1_000
+    rig = operational(10_000)
+    rig.ask("withdraw_begin")
+    assert rig.psd._books.state.withdrawal.amount == 10_000

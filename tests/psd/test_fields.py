@@ -56,10 +56,29 @@ VALUES = {"psd_serial": 7, "nonce": bytes(16)}
 
 def test_values_must_be_just_those_of_the_row() -> None:
     check_all(ROW, VALUES)
-    with pytest.raises(FieldError, match="nonce is missing"):
+    with pytest.raises(FieldError, match="nonce is missing") as caught:
         check_all(ROW, {"psd_serial": 7})
-    with pytest.raises(FieldError, match="unknown field more"):
-        check_all(ROW, {**VALUES, "more": 1})
+    assert caught.value.detail == {"field": "nonce"}
+    with pytest.raises(FieldError, match="unknown field less, more") as caught:
+        check_all(ROW, {**VALUES, "more": 1, "less": 1})
+    assert caught.value.detail == {"field": "less"}
+
+
+def test_a_field_that_is_there_and_empty_is_not_called_missing() -> None:
+    with pytest.raises(FieldError, match="field nonce must be bytes of length up to 16") as caught:
+        check_all(ROW, {"psd_serial": 7, "nonce": None})
+    assert caught.value.detail == {"field": "nonce"}
+
+
+def test_a_number_is_refused_by_its_size_and_anything_longer_by_its_length() -> None:
+    for name, value, said in (
+        ("weight", 65536, "must be uint up to 65535"),
+        ("utc_offset_minutes", 841, "must be int up to 840"),
+        ("nonce", bytes(17), "must be bytes of length up to 16"),
+        ("lock_reasons", ["a"] * 9, "must be list of text of length up to 8"),
+    ):
+        with pytest.raises(FieldError, match=said):
+            check(BY_NAME[name], value)
 
 
 def test_names_become_numbers_and_come_back() -> None:
@@ -72,6 +91,12 @@ def test_names_become_numbers_and_come_back() -> None:
 def test_anything_else_than_known_numbers_is_refused(numbered: object) -> None:
     with pytest.raises(FieldError):
         to_names(numbered, BY_NUMBER)
+
+
+def test_an_unknown_number_is_named() -> None:
+    with pytest.raises(FieldError, match="unknown field number 9999") as caught:
+        to_names({2: 1, 9999: 1}, BY_NUMBER)
+    assert caught.value.detail == {"field": "9999"}
 
 
 def test_an_entry_comes_back_and_any_other_bytes_are_refused() -> None:

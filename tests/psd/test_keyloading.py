@@ -51,6 +51,12 @@ def test_the_key_in_use_may_get_another_certificate() -> None:
     assert signs_with(rig, rig.made["public_key"]) == CERTIFICATE_SERIAL + 1
 
 
+def test_the_largest_serial_number_that_an_indicium_takes_is_taken() -> None:
+    rig = operational()
+    load(rig, certificate(rig.made["public_key"], number=(1 << 32) - 1))
+    assert signs_with(rig, rig.made["public_key"]) == (1 << 32) - 1
+
+
 def test_a_certificate_of_another_key_device_or_time_is_refused_and_changes_nothing() -> None:
     rig = operational()
     new = rig.ask("renew_key", message=rig.order("key_renewal"))["public_key"]

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 import pytest
 
 from pes_sim.clock import DAY, HOUR, MINUTE
-from pes_sim.errors import BadMessage, Locked, LockedCheckinOverdue, PesError, Status, StorageFailed, StorageFull
+from pes_sim.errors import BadMessage, Locked, LockedCheckinOverdue, PesError, Status, StorageFailed
 from pes_sim.psd import locks
 from pes_sim.psd.fields import Values
 from pes_sim.psd.lifecycle import Lock, State
 from pes_sim.psd.locks import LOCKS
 from pes_sim.psd.rtc import Rtc
 from pes_sim.psd.state import PsdState
-from pes_sim.psd.storage import MemoryStorage
-from tests.rig import Rig, answer, operational, sign
+from tests.rig import Full, Rig, answer, operational, sign
 
 UNLOCKS = "The provider unlocks it when the books are reconciled"
 
@@ -259,14 +258,6 @@ def test_a_lock_that_time_brings_is_written_down_when_it_is_found() -> None:
 
 
 def test_on_a_full_disk_it_locks_all_the_same_reads_on_and_changes_nothing() -> None:
-    class Full(MemoryStorage):
-        full = False
-
-        def write(self, name: str, offset: int, data: bytes) -> None:
-            if self.full:
-                raise StorageFull("no room")
-            super().write(name, offset, data)
-
     storage = Full()
     rig = operational(storage=storage)
     before = rig.registers()
@@ -359,3 +350,7 @@ def test_a_stranger_cannot_lock_the_device() -> None:
         rig.ask("lock", message=message)
     assert caught.value.status is Status.BAD_SIGNATURE
     assert rig.status()["state"] == State.OPERATIONAL
+
+
+def test_before_the_first_receipt_there_is_no_lockout_to_count_to() -> None:
+    assert locks.to_lockout(PsdState(), 10**15) == 0

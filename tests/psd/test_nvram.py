@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hmac
 import random
+import struct
 
 import pytest
 from hypothesis import given, settings
@@ -68,6 +70,92 @@ def test_what_was_appended_is_read_again_in_order_whatever_the_number_of_segment
     assert bodies(storage)[-1] == f"body {count}"
 
 
+def test_a_segment_is_filled_to_its_last_byte() -> None:
+    assert [len(segments(filled(count))) for count in (15, 16, 17)] == [1, 1, 2]
+    storage = MemoryStorage()
+    body = bytes(BANK - 16 - 16)
+    assert opened(storage).append(Kind.STATE, body, lambda: b"").span == BANK
+    assert [record.body for record in opened(storage).take_recovered()] == [body]
+
+
+def test_a_piece_that_fills_what_the_state_leaves_of_a_new_segment_just_fits() -> None:
+    for more in (0, 1):
+        nvram = opened(MemoryStorage())
+        append(nvram, 0, Kind.STATE)
+        nvram.append(Kind.PIECE, bytes(BANK - ALIGN - 32), lambda: b"")  # fills the first segment
+        largest = bytes(BANK - ALIGN - 32 + more)
+        if more:
+            with pytest.raises(StorageFull, match="does not fit a bank"):
+                nvram.append(Kind.PIECE, largest, lambda: b"a state")
+        else:
+            assert nvram.append(Kind.PIECE, largest, lambda: b"a state").offset == ALIGN
+
+
+@pytest.mark.parametrize(("count", "recovered"), [(16, 16), (17, 18), (31, 32), (32, 18)])
+def test_opening_gives_the_newest_two_segments(count: int, recovered: int) -> None:
+    records = opened(filled(count)).take_recovered()
+    newest = records[-1].sequence
+    assert [record.sequence for record in records] == list(range(newest - recovered + 1, newest + 1))
+
+
+def by_hand(kind: int, body: bytes, sequence: int, numbers: int = 1) -> bytes:
+    """A record as docs/storage.md has it."""
+    head = b"PESr" + struct.pack("<BBHQ", kind, numbers - 1, len(body), sequence) + body
+    data = head + hmac.digest(KEY, head, "sha256")[:16]
+    return data + bytes(-len(data) % 64)
+
+
+def test_the_bytes_on_the_medium_are_those_that_the_documentation_has() -> None:
+    storage = MemoryStorage()
+    nvram = Nvram(storage, KEY)
+    nvram.append(Kind.STATE, b"a state", lambda: b"")
+    nvram.append(Kind.PIECE, b"a piece", lambda: b"")
+    nvram.append(Kind.BATCH, b"three pieces " * 9, lambda: b"", 3)
+    log = by_hand(1, b"a state", 1) + by_hand(2, b"a piece", 2) + by_hand(4, b"three pieces " * 9, 3, numbers=3)
+    assert len(log) == 64 + 64 + 192
+    for bank in (0, 4096):
+        assert storage.areas[FIRST][bank : bank + 4096] == log + bytes(4096 - len(log))
+        assert storage.areas[HEAD][bank : bank + 4096] == by_hand(3, b"", 1) + bytes(4096 - 64)
+    assert (len(storage.areas[FIRST]), len(storage.areas[HEAD])) == (2 << 20, 2 * 4096)
+    assert not any(storage.areas[FIRST][2 * 4096 :])
+
+
+def test_a_record_of_a_kind_that_only_a_newer_version_knows_stops_the_device_as_its_state_would() -> None:
+    storage = filled(3)
+    newer = by_hand(9, b"what a newer version wrote", 4)
+    for bank in (0, BANK):
+        storage.areas[FIRST][bank + 3 * ALIGN : bank + 3 * ALIGN + len(newer)] = newer
+    with pytest.raises(IntegrityError):
+        opened(storage)
+
+
+def test_appending_says_where_the_record_lies_and_which_numbers_it_takes() -> None:
+    nvram = opened(MemoryStorage())
+    first = nvram.append(Kind.STATE, b"first", lambda: b"")
+    assert (first, first.last) == (Record(1, Kind.STATE, b"", FIRST, 0, 64, 1), 1)
+    second = nvram.append(Kind.BATCH, b"second", lambda: b"", 3)
+    assert (second, second.last) == (Record(2, Kind.BATCH, b"", FIRST, 64, 64, 3), 4)
+    third = nvram.append(Kind.STATE, bytes(900), lambda: b"")
+    assert (third, third.last) == (Record(5, Kind.STATE, b"", "log-0000000000000005.seg", 0, 960, 1), 5)
+
+
+def test_the_head_is_made_once_and_never_without_a_good_copy() -> None:
+    class Watched(MemoryStorage):
+        def __init__(self) -> None:
+            super().__init__()
+            self.made: list[str] = []
+
+        def create(self, name: str, size: int) -> None:
+            self.made.append(name)
+            super().create(name, size)
+
+    storage = Watched()
+    nvram = opened(storage)
+    for number in range(60):
+        append(nvram, number, Kind.STATE)
+    assert storage.made == [HEAD, *segments(storage)]
+
+
 def test_each_record_is_there_twice() -> None:
     storage = filled(3)
     area = storage.areas[FIRST]
@@ -115,6 +203,30 @@ def test_reading_may_begin_anywhere() -> None:
     assert [r.sequence for r in nvram.read_from(50)] == list(range(50, nvram.sequence + 1))
 
 
+def test_only_the_segments_that_hold_what_is_wanted_are_read() -> None:
+    class Watched(MemoryStorage):
+        def __init__(self) -> None:
+            super().__init__()
+            self.looked_at: set[str] = set()
+
+        def read(self, name: str, offset: int, length: int) -> bytes:
+            self.looked_at.add(name)
+            return super().read(name, offset, length)
+
+    storage = Watched()
+    nvram = opened(storage)
+    for number in range(60):
+        append(nvram, number, Kind.STATE if not number else Kind.PIECE)
+    names = segments(storage)
+    assert len(names) == 4
+    for index, name in enumerate(names):
+        for log in (nvram, opened(storage)):
+            storage.looked_at = set()
+            first = int(name[4:20])
+            assert [r.sequence for r in log.read_from(first)] == list(range(first, nvram.sequence + 1))
+            assert storage.looked_at == set(names[index:])
+
+
 def test_a_record_can_be_read_again_from_either_bank() -> None:
     storage = filled(5)
     nvram = opened(storage)
@@ -124,6 +236,53 @@ def test_a_record_can_be_read_again_from_either_bank() -> None:
     storage.areas[FIRST][BANK + record.offset + 20] ^= 1
     with pytest.raises(IntegrityError, match="cannot be read in either bank"):
         nvram.reread(record)
+
+
+def test_another_record_in_its_place_is_not_taken_for_it() -> None:
+    storage = filled(5)
+    nvram = opened(storage)
+    second, third = nvram.take_recovered()[2:4]
+    area = storage.areas[FIRST]
+    for bank in (0, BANK):
+        assert nvram.reread(third).body == b"body 3"
+        area[bank + third.offset : bank + third.offset + ALIGN] = area[second.offset : second.offset + ALIGN]
+    with pytest.raises(IntegrityError, match="record 4 cannot be read in either bank"):
+        nvram.reread(third)
+
+
+def test_reading_a_record_again_reads_no_more_pages_than_it_lies_on() -> None:
+    class Watched(MemoryStorage):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lengths: list[int] = []
+
+        def read(self, name: str, offset: int, length: int) -> bytes:
+            self.lengths.append(length)
+            return super().read(name, offset, length)
+
+    storage = Watched()
+    nvram = Nvram(storage, KEY, 8 * PAGE)
+    records = [nvram.append(Kind.STATE, bytes([n]) * 1500, lambda: b"") for n in range(20)]
+    storage.lengths.clear()
+    for record in records:
+        assert nvram.reread(record).body == bytes([records.index(record)]) * 1500
+        pages = (record.offset + record.span - 1) // PAGE - record.offset // PAGE + 1
+        assert storage.lengths.pop() == 2 * PAGE * pages
+
+
+@pytest.mark.parametrize("lost", [0, PAGE])
+def test_either_bank_alone_gives_records_over_several_pages(lost: int) -> None:
+    storage = MemoryStorage()
+    nvram = Nvram(storage, KEY, 4 * PAGE)
+    bodies = [bytes([number]) * 5000 for number in range(3)]
+    records = [nvram.append(Kind.STATE, body, lambda: b"") for body in bodies]
+    assert Nvram(storage, KEY, 4 * PAGE).repaired == 0
+    area = storage.areas[FIRST]
+    for page in range(lost, len(area), 2 * PAGE):
+        area[page : page + PAGE] = bytes(PAGE)
+    assert [nvram.reread(record).body for record in records] == bodies
+    assert Nvram(storage, KEY, 4 * PAGE).repaired == 3
+    assert Nvram(storage, KEY, 4 * PAGE).repaired == 0
 
 
 @pytest.mark.parametrize("bank", [0, BANK])
@@ -174,6 +333,38 @@ def test_a_mended_copy_is_synced_before_it_counts_as_mended() -> None:
     storage.areas[FIRST][3 * ALIGN + 20] ^= 1
     assert opened(storage).repaired == 1
     assert calls == ["write", "sync"]
+
+
+@pytest.mark.parametrize("bank", [0, BANK])
+@pytest.mark.parametrize("other", [1, 4])
+def test_a_good_record_in_the_place_of_another_is_no_copy_of_that_one(bank: int, other: int) -> None:
+    storage = filled(6)
+    area, place = storage.areas[FIRST], 3 * ALIGN
+    area[bank + place : bank + place + ALIGN] = area[other * ALIGN : (other + 1) * ALIGN]
+    assert opened(storage).repaired == 1
+    assert bodies(storage) == [f"body {number}" for number in range(6)]
+    for at in (0, BANK):
+        area[at + place : at + place + ALIGN] = area[other * ALIGN : (other + 1) * ALIGN]
+    with pytest.raises(IntegrityError, match="record 4 is bad in both banks"):
+        opened(storage)
+
+
+def test_the_copies_of_the_head_are_made_durable_one_after_the_other() -> None:
+    class Watched(MemoryStorage):
+        def __init__(self) -> None:
+            super().__init__()
+            self.did: list[str] = []
+
+        def write(self, name: str, offset: int, data: bytes) -> None:
+            self.did.append(f"write {name}")
+            super().write(name, offset, data)
+
+        def sync(self, name: str) -> None:
+            self.did.append(f"sync {name}")
+
+    storage = Watched()
+    append(opened(storage), 0, Kind.STATE)
+    assert storage.did[-4:] == [f"write {HEAD}", f"sync {HEAD}"] * 2
 
 
 def test_two_good_copies_that_differ_are_made_one() -> None:
@@ -260,8 +451,11 @@ def test_the_newest_segment_gone_stops_the_device_for_an_older_state_would_print
         storage.remove(newest)
     if damage == "newest two removed":
         storage.remove(before)
-    with pytest.raises(IntegrityError, match="missing or empty|has [0-9]+ bytes, not"):
+    left = copy(storage).areas
+    said = f"has [0-9]+ bytes, not {2 * BANK}[.]" if damage in ("cut short", "grown") else "missing or empty"
+    with pytest.raises(IntegrityError, match=said):
         opened(storage)
+    assert storage.areas == left  # nothing is taken away: the right file may be put back
 
 
 def test_all_segments_gone_is_no_blank_device() -> None:
@@ -330,7 +524,7 @@ def test_a_segment_that_could_be_neither_begun_nor_removed_stops_all_writing_unt
     with pytest.raises(StorageFailed):
         nvram.append(Kind.STATE, bytes(300), lambda: b"")
     storage.sync_fails, storage.remove_fails = set(), False
-    with pytest.raises(StorageFailed, match="Open it again"):
+    with pytest.raises(StorageFailed, match="Power it off and on again"):
         append(nvram, 14)
     assert bodies(storage) == [f"body {number}" for number in range(14)]
     assert opened(storage).sequence == 15

@@ -10,6 +10,8 @@ from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 
 from pes_sim.clock import DAY, HOUR, LATEST, SECOND
 from pes_sim.errors import (
+    AuthenticationFailed,
+    AuthenticationWaits,
     BadMessage,
     BadSignature,
     BadTime,
@@ -328,6 +330,42 @@ def test_set_forward_over_the_lockout_it_locks() -> None:
     rig.dispense()
 
 
+@pytest.mark.parametrize("step", [1, HOUR, 60 * HOUR])
+def test_set_forward_it_brings_the_lockout_nearer_by_just_that(step: int) -> None:
+    rig = operational()
+    obey(rig, "set_time", device_time=rig.now + step)
+    rig.now += 72 * HOUR - step - 1
+    assert rig.status()["state"] == State.OPERATIONAL
+    rig.now += 1
+    assert rig.status()["state"] == State.LOCKED
+
+
+@pytest.mark.parametrize("back", [0, SECOND, 10 * DAY])
+def test_a_wait_after_wrong_proofs_was_on_the_old_time_and_ends_with_it(back: int) -> None:
+    rig = operational()
+    for _ in range(3):
+        rig.challenge()
+        with pytest.raises(AuthenticationFailed):
+            rig.ask("authenticate", role="customer's meter", proof=b"wrong")
+    with pytest.raises(AuthenticationWaits):
+        rig.log_in()
+    obey(rig, "set_time", device_time=rig.now - back)
+    rig.log_in()
+    rig.dispense(mailing_date=rig.status()["today"])
+
+
+def test_the_time_makes_no_wrong_proof_forgotten() -> None:
+    rig = operational()
+    for failed in range(1, 11):
+        rig.challenge()
+        with pytest.raises(AuthenticationFailed) as caught:
+            rig.ask("authenticate", role="customer's meter", proof=b"wrong")
+        assert caught.value.detail == {"attempts_left": 10 - failed}
+        obey(rig, "set_time", device_time=rig.now)
+    with pytest.raises(AuthenticationWaits, match="10 wrong proofs in a row"):
+        rig.log_in()
+
+
 @pytest.mark.parametrize("back", [1, HOUR, 71 * HOUR, 10 * DAY])
 def test_set_back_it_does_not_put_the_lockout_off(back: int) -> None:
     rig = operational()
@@ -398,3 +436,14 @@ def test_lock_and_unlock_say_how_the_device_is_then() -> None:
     locked, unlocked = obey(rig, "lock"), obey(rig, "unlock")
     assert (locked["state"], locked["lock_reasons"]) == (State.LOCKED, ["provider lock"])
     assert (unlocked["state"], unlocked["lock_reasons"]) == (State.OPERATIONAL, [])
+
+
+def test_only_the_order_that_names_the_inspection_counts_as_one() -> None:
+    for reasons, locked_at_120 in ((["provider lock"], True), (["inspection due", "provider lock"], False)):
+        rig = operational(regime="IBI")
+        rig.now += 80 * DAY
+        rig.check_in()
+        obey(rig, "lock")
+        obey(rig, "unlock", lock_reasons=reasons)
+        rig.now += 40 * DAY
+        assert (rig.status()["lock_reasons"] == ["inspection due"]) is locked_at_120

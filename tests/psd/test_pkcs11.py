@@ -70,6 +70,40 @@ def allowed(thing: Any, name: str) -> bool:
         return False
 
 
+def test_a_cut_while_a_pair_is_made_leaves_no_public_key_in_the_token(bench: TokenBench) -> None:
+    store = bench.open()
+    session = store._session
+
+    class Cut:
+        """A session in which the power goes before the public key is taken away again."""
+
+        def __init__(self, inner: Any) -> None:
+            self._inner = inner
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._inner, name)
+
+        def __getitem__(self, name: Any) -> Any:
+            return self._inner[name]
+
+        def create_domain_parameters(self, *arguments: Any, **more: Any) -> Any:
+            return Cut(self._inner.create_domain_parameters(*arguments, **more))
+
+        def generate_keypair(self, **asked: Any) -> Any:
+            public, private = self._inner.generate_keypair(**asked)
+            return Cut(public), private
+
+        def destroy(self) -> None:
+            """The power is gone."""
+
+    store._session = Cut(session)
+    store.generate(Slot.INDICIUM)
+    store._session = session
+    public = [thing for thing in objects(bench) if thing.object_class is ObjectClass.PUBLIC_KEY]
+    assert [thing[Attribute.TOKEN] for thing in public] == [False]  # of the session only, and gone with it
+    public[0].destroy()
+
+
 def test_replaced_keys_leave_the_token_at_the_next_power_on(bench: TokenBench) -> None:
     store = bench.open()
     store.generate(Slot.INDICIUM)

@@ -6,12 +6,14 @@ import pytest
 
 from pes_sim.clock import HOUR
 from pes_sim.errors import IntegrityError, NotAuthenticated, StorageFailed
-from pes_sim.psd.fields import unpack
+from pes_sim.indicium import layout
+from pes_sim.link.frame import MIN_MAX_FRAME, OVERHEAD
+from pes_sim.psd.fields import Values, check_all, pack, unpack
 from pes_sim.psd.lifecycle import State, SubState
 from pes_sim.psd.nvram import PAGE
 from pes_sim.psd.reading import LOG_CHUNK
 from pes_sim.psd.roles import Role
-from pes_sim.psd.services import BY_NAME
+from pes_sim.psd.services import BY_NAME, SERVICES
 from pes_sim.psd.storage import MemoryStorage
 from tests.rig import CUSTOMER, SERIAL, TODAY, ZIP, Rig, answer, operational, pki
 
@@ -39,9 +41,23 @@ def test_reading_changes_nothing() -> None:
     assert rig.everything() == before
 
 
+@pytest.mark.parametrize("name", [service.name for service in SERVICES if not service.changes])
+def test_an_answer_has_just_the_fields_of_its_row(name: str) -> None:
+    rig = operational()
+    rig.dispense()
+    if name == "get_statement":
+        asked = rig.read("withdrawal_request", rig.ask("withdraw_begin")["message"])
+        rig.ask("withdraw_complete", message=answer("withdrawal_grant", asked, amount_mills=99_260))
+    request: Values = {"read_log": {"first_record": 1}}.get(name, {})
+    if name == "authenticate":
+        request = {"role": Role.USER.value, "proof": rig.user_proof(rig.challenge()["nonce"])}
+    check_all(BY_NAME[name].reply, rig.ask(name, **request))
+
+
 def test_info_says_what_the_device_is() -> None:
     info = operational(regime="IBI", profile="FIPS 140-3").ask("get_info")
-    assert info.pop("notice").startswith("SPECIMEN ONLY, NOT VALID POSTAGE.")
+    title = layout.builtin("imi_std").title
+    assert info.pop("notice") == f"SPECIMEN ONLY, NOT VALID POSTAGE. {title}. Keys are reproducible from a seed."
     assert info == {
         "model_id": "S1", "psd_serial": SERIAL, "provider_id": "99", "software_id": 0x00_01_00_00, "layout": "imi_std",
         "licensing_zip": ZIP, "customer": CUSTOMER, "utc_offset_minutes": 0, "profile": "FIPS 140-3", "regime": "IBI",
@@ -139,13 +155,46 @@ def test_a_reader_goes_on_where_he_was_and_anybody_can_begin_anew() -> None:
     assert (beyond["entries"], beyond["next_record"]) == ([], 0)
 
 
+def test_a_chunk_of_the_log_is_five_entries_and_fits_the_smallest_frame_that_a_host_may_take() -> None:
+    rig = operational(0xFFFFFFFF)
+    for _ in range(6):
+        rig.dispense(bytes([255]) * 15 + rig.new_id()[15:], postage_mills=(1 << 24) - 1, reference=bytes(32))
+    chunk = rig.ask("read_log", first_record=1)
+    assert [len(chunk["entries"]), len(rig.ask("read_log", first_record=chunk["next_record"])["entries"])] == [5, 1]
+    assert len(pack(chunk)) + OVERHEAD <= MIN_MAX_FRAME
+
+
+def test_who_reads_on_does_not_have_the_log_looked_through_again() -> None:
+    class Counting(MemoryStorage):
+        reads = 0
+
+        def read(self, name: str, offset: int, length: int) -> bytes:
+            self.reads += 1
+            return super().read(name, offset, length)
+
+    storage = Counting()
+    rig = operational(storage=storage)
+    for _ in range(4 * LOG_CHUNK):
+        rig.dispense()
+    following = rig.ask("read_log", first_record=1)["next_record"]
+    before = storage.reads
+    for _ in range(2):
+        following = rig.ask("read_log", first_record=following)["next_record"]
+    assert storage.reads == before
+    rig.dispense()  # the log has grown: what was being read is void
+    last = rig.ask("read_log", first_record=following)
+    assert storage.reads > before
+    assert len(last["entries"]) + len(rig.ask("read_log", first_record=last["next_record"])["entries"]) == 6
+
+
 def test_a_locked_and_a_withdrawn_device_give_their_log() -> None:
     rig = operational()
     rig.dispense()
     rig.now += 73 * HOUR
     assert len(rig.ask("read_log", first_record=1)["entries"]) == 1
     asked = rig.read("withdrawal_request", rig.ask("withdraw_begin")["message"])
-    rig.ask("withdraw_complete", message=answer("withdrawal_grant", asked, amount_mills=99_260))
+    done = rig.ask("withdraw_complete", message=answer("withdrawal_grant", asked, amount_mills=99_260))
+    assert rig.ask("get_statement")["statement"] == done["statement"]
     assert len(rig.ask("read_log", first_record=1)["entries"]) == 1
 
 

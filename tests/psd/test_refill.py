@@ -250,3 +250,4 @@ def test_the_hint_for_a_cancelled_refill_says_what_helps() -> None:
         rig.ask("refill_begin", amount_mills=5_000)
     assert "cancel" in str(caught.value)
     assert "begin again" not in caught.value.hint
+    assert caught.value.detail == {"pending_mills": 5_000}

@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 
 from pes_sim.clock import DAY, HOUR, LATEST, MINUTE, SECOND
-from pes_sim.errors import FieldError, Locked, StorageFull
+from pes_sim.errors import FieldError, Locked
 from pes_sim.psd.lifecycle import State
 from pes_sim.psd.rtc import LAST, DeviceClock, Rtc, set_to
 from pes_sim.psd.state import PsdState
-from pes_sim.psd.storage import MemoryStorage
-from tests.rig import NOON, Rig, answer, operational
+from tests.rig import NOON, Full, Rig, answer, operational
 
 
 def shown(rig: Rig) -> int:
@@ -200,14 +199,6 @@ def test_a_device_out_of_service_is_not_locked() -> None:
 
 
 def test_on_a_full_disk_it_is_locked_all_the_same() -> None:
-    class Full(MemoryStorage):
-        full = False
-
-        def write(self, name: str, offset: int, data: bytes) -> None:
-            if self.full:
-                raise StorageFull("no room")
-            super().write(name, offset, data)
-
     storage = Full()
     rig = operational(storage=storage)
     storage.full = True

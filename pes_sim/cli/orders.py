@@ -1,0 +1,96 @@
+"""`pes-sim meter …`: what provider and customer do to a meter now and then. Lock, unlock, withdraw, cancel, self-test.
+
+`--json` gives the document of `status --json` as it is afterwards, with what the action itself had to say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from pes_sim.cli.meters import print_state, status_document
+from pes_sim.errors import UsageError
+from pes_sim.money import dollars
+from pes_sim.virtual import PROVIDERS_LOCKS, VirtualMeter
+
+
+def run_cancel_refill(options: argparse.Namespace) -> int:
+    """`pes-sim meter cancel-refill DIR`"""
+    with VirtualMeter(options.directory) as meter:
+        given_up = meter.status().refill_pending_mills
+        reason = meter.cancel_refill()
+        document = status_document(meter) | {"amount_mills": given_up, "reason": reason}
+        held = _held(meter)
+    if not _printed(options, document):
+        print(f"the refill of {dollars(given_up)} is given up: {reason}; {held}")
+    return 0
+
+
+def run_withdraw(options: argparse.Namespace) -> int:
+    """`pes-sim meter withdraw DIR`"""
+    with VirtualMeter(options.directory) as meter:
+        done = meter.withdraw()
+        document = status_document(meter) | {"amount_mills": done.amount_mills, "statement_hex": done.statement.hex()}
+        held = _held(meter)
+    if not _printed(options, document):
+        print_state(document, options.directory)
+        print(f"  {dollars(done.amount_mills)} paid back; {held}")
+        print(f"  {dollars(done.registers.ascending_mills)} used, in {done.registers.piece_count} pieces")
+    return 0
+
+
+def run_lock(options: argparse.Namespace) -> int:
+    """`pes-sim meter lock DIR`"""
+    reasons = _reasons(options)
+    with VirtualMeter(options.directory) as meter:
+        meter.lock(*reasons)
+        document = status_document(meter)
+    if not _printed(options, document):
+        print_state(document, options.directory)
+    return 0
+
+
+def run_unlock(options: argparse.Namespace) -> int:
+    """`pes-sim meter unlock DIR`"""
+    reasons = _reasons(options)
+    with VirtualMeter(options.directory) as meter:
+        before = meter.status().lock_reasons
+        meter.unlock(*reasons)
+        document = status_document(meter)
+    if not _printed(options, document):
+        cleared = [reason for reason in before if reason not in document["lock_reasons"]]
+        print_state(document, options.directory)
+        print(f"  cleared: {', '.join([*cleared, 'wrong proofs of identity, if any'])}")
+    return 0
+
+
+def run_self_test(options: argparse.Namespace) -> int:
+    """`pes-sim meter self-test DIR`: 1 when a test fails."""
+    with VirtualMeter(options.directory, failing_self_tests=options.fail_self_test) as meter:
+        ran = meter.self_test()
+        document = status_document(meter) | {"self_tests_passed": ran.passed, "self_tests_failed": ran.failed}
+    if not _printed(options, document):
+        print_state(document, options.directory)
+        for name in ran.passed:
+            print(f"  passed: {name}")
+    return 1 if ran.failed else 0
+
+
+def _printed(options: argparse.Namespace, document: dict[str, Any]) -> bool:
+    """Prints the document where it is wanted."""
+    if options.json:
+        print(json.dumps(document, indent=2))
+    return bool(options.json)
+
+
+def _held(meter: VirtualMeter) -> str:
+    customer = meter.info()["customer"]
+    return f"{customer} holds {dollars(meter.centre.balance(customer))} with the provider"
+
+
+def _reasons(options: argparse.Namespace) -> list[str]:
+    wrong = [reason for reason in options.reason if reason not in PROVIDERS_LOCKS]
+    if wrong:
+        raise UsageError(f"{wrong[0]!r} is no reason of the provider's", hint=f"Allowed: {', '.join(PROVIDERS_LOCKS)}")
+    return list(options.reason)

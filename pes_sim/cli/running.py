@@ -1,0 +1,57 @@
+"""`pes-sim meter run`: a meter on a port until it is stopped, with faults where they are asked for.
+
+Standard output is one JSON object a line: first where it is, then each power cut that it came through.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+from collections.abc import Iterator
+from typing import Final
+
+from pes_sim.errors import UsageError
+from pes_sim.psd.faults import Fault, FaultKind
+from pes_sim.virtual import VirtualMeter
+
+_STOPS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+def run_run(options: argparse.Namespace) -> int:
+    """`pes-sim meter run DIR`: until SIGINT or SIGTERM."""
+    faults = list(_faults(options))
+    # Before any thread is there: a signal that a thread of ours took would stop nothing.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    try:
+        with VirtualMeter(options.directory, failing_self_tests=options.fail_self_test, storage_faults=faults) as meter:
+            meter.on_cut = lambda: _say(event="power cut", operation=_operations(meter), **_state(meter))
+            port = meter.serve_psd_pty() if options.psd else meter.serve_pty()
+            kind = "psd" if options.psd else "meter"
+            _say(event="ready", port=port, device_kind=kind, pid=os.getpid(), **_state(meter))
+            signal.sigwait(_STOPS)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return 0
+
+
+def _faults(options: argparse.Namespace) -> Iterator[Fault]:
+    if options.cut_power_at_write is not None:
+        if options.cut_power_at_write < 1:
+            raise UsageError("--cut-power-at-write counts from 1", hint="For example --cut-power-at-write 12")
+        yield Fault(FaultKind.CUT, options.cut_power_at_write)
+    yield from map(Fault.parse, options.storage_fault)
+
+
+def _operations(meter: VirtualMeter) -> int:
+    return meter.medium.operations if meter.medium else 0
+
+
+def _state(meter: VirtualMeter) -> dict[str, object]:
+    status = meter.status()
+    return {"state": status.state, "piece_count": meter.registers().piece_count, "repaired": status.repaired}
+
+
+def _say(**facts: object) -> None:
+    print(json.dumps(facts), flush=True)

@@ -1,0 +1,228 @@
+"""`pes-sim meter …`: locked and unlocked, refills given up, withdrawn, self-tested; each with what can go wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pes_sim.clock import HOUR
+from pes_sim.errors import PesError
+from pes_sim.psd import messages
+from pes_sim.psd.access import MOST_ATTEMPTS
+from pes_sim.psd.selftest import TestName
+from pes_sim.virtual import PROVIDERS_LOCKS, VirtualMeter
+from tests.cli.conftest import Cli
+from tests.meter.made import CUSTOMER, DEPOSIT, FUNDS, SERIAL
+
+ACTIONS = ["cancel-refill", "withdraw", "lock", "unlock", "self-test"]
+
+
+def document(cli: Cli, *arguments: object, code: int = 0) -> dict[str, Any]:
+    """What an action says with --json."""
+    result = cli("meter", *arguments, "--json")
+    assert (result.code, result.err) == (code, "")
+    said: dict[str, Any] = json.loads(result.out)
+    return said
+
+
+def status(cli: Cli, meter: Path) -> dict[str, Any]:
+    return document(cli, "status", meter)
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_where_there_is_no_meter_every_action_says_so(cli: Cli, tmp_path: Path, action: str) -> None:
+    result = cli("meter", action, tmp_path / "none")
+    assert (result.code, result.complaint()[0]) == (2, f"pes-sim: there is no meter in {tmp_path / 'none'}")
+
+
+# --- lock and unlock -------------------------------------------------------------------------------------------------
+
+
+def test_a_lock_holds_until_it_is_unlocked(cli: Cli, meter: Path) -> None:
+    result = cli("meter", "lock", meter)
+    because = f"  because: provider lock. The provider clears it, by its order to unlock: pes-sim meter unlock {meter}"
+    assert (result.code, result.err) == (0, "")
+    assert result.out.splitlines() == [f"Meter {SERIAL}: LOCKED", because]
+    refused = cli("meter", "refill", meter, "1.00")
+    assert refused.code == 1
+    assert refused.complaint()[0] == "pes-sim: locked: the provider locked it"
+    result = cli("meter", "unlock", meter)
+    assert (result.code, result.out.splitlines()) == (
+        0,
+        [f"Meter {SERIAL}: OPERATIONAL", "  cleared: provider lock, wrong proofs of identity, if any"],
+    )
+    assert cli("meter", "refill", meter, "1.00").code == 0
+
+
+def test_reasons_can_be_named_as_often_as_needed(cli: Cli, meter: Path) -> None:
+    two = ("--reason", "inspection due", "--reason", "register fault")
+    locked = document(cli, "lock", meter, *two)
+    assert (locked["state"], locked["lock_reasons"]) == ("LOCKED", ["register fault", "inspection due"])
+    assert locked == status(cli, meter)
+    assert document(cli, "unlock", meter, "--reason", "inspection due")["lock_reasons"] == ["register fault"]
+    assert document(cli, "unlock", meter)["state"] == "OPERATIONAL"
+
+
+@pytest.mark.parametrize("action", ["lock", "unlock"])
+@pytest.mark.parametrize("reason", ["", "check-in overdue", "Provider Lock"])
+def test_a_reason_that_is_not_the_providers_is_named_with_those_that_are(
+    cli: Cli, meter: Path, action: str, reason: str
+) -> None:
+    result = cli("meter", action, meter, "--reason", reason)
+    assert result.code == 2
+    assert result.complaint() == [
+        f"pes-sim: {reason!r} is no reason of the provider's",
+        "  Allowed: rollback found, register fault, provider lock, inspection due",
+    ]
+    assert status(cli, meter)["state"] == "OPERATIONAL"
+
+
+@pytest.mark.parametrize("reason", PROVIDERS_LOCKS)
+def test_each_of_the_providers_locks_is_among_what_an_unlock_clears(cli: Cli, meter: Path, reason: str) -> None:
+    assert document(cli, "lock", meter, "--reason", reason)["lock_reasons"] == [reason]
+    assert document(cli, "unlock", meter)["lock_reasons"] == []
+
+
+def test_what_the_provider_does_not_clear_stands_there_still_with_what_does(cli: Cli, meter: Path) -> None:
+    with VirtualMeter(meter) as opened:
+        opened.lock()
+        opened.advance(73 * HOUR)
+    result = cli("meter", "unlock", meter)
+    assert result.code == 0
+    assert result.out.splitlines() == [
+        f"Meter {SERIAL}: LOCKED",
+        f"  because: check-in overdue. A check-in clears it: pes-sim meter checkin {meter}",
+        "  cleared: provider lock, wrong proofs of identity, if any",
+    ]
+
+
+def test_guesses_at_the_meters_secret_are_forgotten_by_an_unlock_without_a_reason(cli: Cli, meter: Path) -> None:
+    with VirtualMeter(meter) as opened:
+        for guess in range(MOST_ATTEMPTS):
+            opened.psd.execute("challenge", {}, request_id=b"", now=opened.clock.now())
+            wrong = {"role": "customer's meter", "proof": bytes([guess] * 32)}
+            with pytest.raises(PesError, match="proof is wrong"):
+                opened.psd.execute("authenticate", wrong, request_id=b"", now=opened.clock.now())
+            opened.advance(HOUR)
+    refused = cli("meter", "refill", meter, "1.00")
+    assert refused.code == 1
+    assert refused.complaint() == [
+        "pes-sim: the PSD does not know this meter: it does not take the secret in meter.key: 10 wrong proofs in a "
+        "row: none is looked at any more",
+        "  The provider's order to unlock lets them be forgotten; power the meter on again then",
+    ]
+    result = cli("meter", "unlock", meter)
+    assert (result.code, result.out.splitlines()) == (
+        0,
+        [f"Meter {SERIAL}: OPERATIONAL", "  cleared: wrong proofs of identity, if any"],
+    )
+    assert cli("meter", "refill", meter, "1.00").code == 0
+
+
+# --- a refill given up -----------------------------------------------------------------------------------------------
+
+
+def begin_a_refill(meter: Path, *, granted: bool) -> None:
+    with VirtualMeter(meter) as opened:
+        request = opened._caller.call("refill_begin", {"amount_mills": 50_000})["message"]
+        if granted:
+            opened.centre.refill(request)
+
+
+@pytest.mark.parametrize("granted", [False, True])
+def test_a_refill_is_given_up_and_what_was_granted_is_paid_back(cli: Cli, meter: Path, granted: bool) -> None:
+    begin_a_refill(meter, granted=granted)
+    result = cli("meter", "cancel-refill", meter)
+    assert (result.code, result.err) == (0, "")
+    assert result.out == (
+        f"the refill of $50.00 is given up: cancelled by the device; {CUSTOMER} holds $900.00 with the provider\n"
+    )
+    assert status(cli, meter)["refill_pending_mills"] == 0
+    assert cli("meter", "refill", meter, "60").code == 0
+
+
+def test_the_same_as_json(cli: Cli, meter: Path) -> None:
+    begin_a_refill(meter, granted=True)
+    said = document(cli, "cancel-refill", meter)
+    assert (said.pop("amount_mills"), said.pop("reason")) == (50_000, "cancelled by the device")
+    assert said == status(cli, meter)
+    assert (said["sub_state"], said["descending_mills"]) == ("", FUNDS)
+
+
+def test_where_no_refill_is_under_way_there_is_none_to_give_up(cli: Cli, meter: Path) -> None:
+    result = cli("meter", "cancel-refill", meter)
+    assert (result.code, result.complaint()) == (1, ["pes-sim: no refill is under way that could be cancelled"])
+
+
+# --- withdrawal ------------------------------------------------------------------------------------------------------
+
+
+def test_a_meter_is_withdrawn_once_and_for_good(cli: Cli, meter: Path) -> None:
+    with VirtualMeter(meter) as opened:
+        opened.print_piece(department="100")
+    result = cli("meter", "withdraw", meter)
+    assert (result.code, result.err) == (0, "")
+    assert result.out.splitlines() == [
+        f"Meter {SERIAL}: WITHDRAWN",
+        f"  $99.26 paid back; {CUSTOMER} holds $999.26 with the provider",
+        "  $0.74 used, in 1 pieces",
+    ]
+    for action in ("withdraw", "lock", "unlock", "cancel-refill"):
+        refused = cli("meter", action, meter)
+        assert refused.code == 1
+        assert len(refused.complaint()) == 2, "what was wrong, and what it means"
+    assert status(cli, meter)["descending_mills"] == 0
+
+
+def test_the_last_word_of_a_withdrawn_psd_is_in_the_json(cli: Cli, meter: Path) -> None:
+    said = document(cli, "withdraw", meter)
+    statement = bytes.fromhex(said.pop("statement_hex"))
+    assert messages.peek(statement, "withdrawal_statement")[1]["control_sum_mills"] == 0
+    assert said.pop("amount_mills") == FUNDS
+    assert said == status(cli, meter)
+    with VirtualMeter(meter) as opened:
+        assert opened.centre.balance(CUSTOMER) == DEPOSIT
+
+
+def test_a_withdrawal_waits_for_the_refill_under_way(cli: Cli, meter: Path) -> None:
+    begin_a_refill(meter, granted=True)
+    refused = cli("meter", "withdraw", meter)
+    assert refused.code == 1
+    assert refused.complaint()[0] == "pes-sim: a refill of $50.00 is under way"
+    assert len(refused.complaint()) == 2
+    assert cli("meter", "cancel-refill", meter).code == 0
+    assert cli("meter", "withdraw", meter).code == 0
+
+
+# --- self-tests ------------------------------------------------------------------------------------------------------
+
+
+def test_self_tests_are_run_and_listed(cli: Cli, meter: Path) -> None:
+    result = cli("meter", "self-test", meter)
+    assert (result.code, result.err) == (0, "")
+    names = [test.value for test in TestName if test.value != "pairwise-consistency"]  # that runs where keys are made
+    assert result.out.splitlines() == [f"Meter {SERIAL}: OPERATIONAL", *(f"  passed: {name}" for name in names)]
+    said = document(cli, "self-test", meter)
+    assert said.pop("self_tests_passed") == names
+    assert said == status(cli, meter)
+
+
+def test_a_self_test_that_fails_is_named_and_the_exit_code_tells(cli: Cli, meter: Path) -> None:
+    result = cli("meter", "self-test", meter, "--fail-self-test", "sha-256")
+    assert (result.code, result.err) == (1, "")
+    lines = result.out.splitlines()
+    assert lines[0] == f"Meter {SERIAL}: ERROR"
+    assert "  failed self-test: sha-256" in lines
+    assert "  passed: sha-256" not in lines
+    said = document(cli, "self-test", meter, "--fail-self-test", "sha-256", code=1)
+    assert said["self_tests_failed"] == ["sha-256"]
+    assert cli("meter", "self-test", meter).code == 0, "the next power-on finds it well"
+
+
+def test_under_the_later_standard_the_rest_goes_on(cli: Cli, tmp_path: Path) -> None:
+    assert cli("meter", "new", tmp_path / "m1", "--profile", "140-3", "--refill", "1").code == 0
+    said = document(cli, "self-test", tmp_path / "m1", "--fail-self-test", "ecdsa-p224-sign", code=1)
+    assert (said["state"], said["self_tests_failed"]) == ("OPERATIONAL", ["ecdsa-p224-sign"])

@@ -1,0 +1,115 @@
+"""`pes-sim meter run`: a meter on a port until it is stopped, and through power cuts."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pes_sim import connect
+from pes_sim.cli import main
+from pes_sim.entropy import SystemEntropy
+from pes_sim.link.client import Client
+from pes_sim.link.ports import open_host
+from pes_sim.psd.services import BY_NAME
+from pes_sim.virtual import VirtualMeter, create
+
+Start = Callable[..., tuple["subprocess.Popen[str]", dict[str, Any]]]
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    create(tmp_path / "m1")
+    with VirtualMeter(tmp_path / "m1") as meter:
+        meter.refill(1_000_000)
+    return tmp_path / "m1"
+
+
+@pytest.fixture
+def start(directory: Path) -> Iterator[Start]:
+    """Starts it; gives the process and its first line."""
+    running: list[subprocess.Popen[str]] = []
+
+    def begin(*options: str) -> tuple[subprocess.Popen[str], dict[str, Any]]:
+        command = [sys.executable, "-m", "pes_sim.cli", "meter", "run", str(directory), *options]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        running.append(process)
+        return process, read(process)
+
+    yield begin
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+def read(process: subprocess.Popen[str]) -> dict[str, Any]:
+    assert process.stdout is not None
+    line: dict[str, Any] = json.loads(process.stdout.readline())
+    return line
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_it_says_where_it_is_serves_and_ends_when_it_is_told(start: Start, sent: signal.Signals) -> None:
+    process, ready = start()
+    assert (ready["event"], ready["device_kind"], ready["pid"], ready["state"]) == (
+        "ready", "meter", process.pid, "OPERATIONAL",
+    )  # fmt: skip
+    meter = connect(ready["port"])
+    meter.print_piece(department="100")
+    process.send_signal(sent)
+    assert process.wait() == 0
+    assert process.stdout is not None
+    assert process.stdout.read() == ""
+
+
+def test_the_meter_is_in_use_while_it_runs(start: Start, directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    process, _ = start()
+    assert main(["meter", "status", str(directory)]) == 1
+    assert f"is in use by process {process.pid}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("at", range(1, 13))
+def test_a_host_that_asks_again_comes_through_a_power_cut_in_the_middle_of_a_print(start: Start, at: int) -> None:
+    """Whatever the cut came in: one answer, one debit."""
+    process, ready = start("--cut-power-at-write", str(at))
+    meter = connect(ready["port"])
+    indicia = [meter.print_piece(department="100").indicium for _ in range(4)]
+    assert len(set(indicia)) == 4
+    assert meter.registers().piece_count == 4
+    assert [d.pieces for d in meter.departments()] == [4]
+    assert [entry["indicium"] for entry in meter.log()] == indicia
+    said = read(process)
+    assert (said["event"], said["operation"], said["state"]) == ("power cut", at, "OPERATIONAL")
+
+
+def test_the_psd_alone_can_be_had_and_torn(start: Start) -> None:
+    process, ready = start("--psd", "--storage-fault", "tear@2:100", "--storage-fault", "cut@5")
+    assert ready["device_kind"] == "psd"
+    client = Client(open_host(ready["port"]), BY_NAME, SystemEntropy())
+    assert client.hello()["device_kind"] == "psd"
+    registers = client.call("get_registers", {})
+    challenge = client.call("challenge", {})
+    assert len(challenge["nonce"]) == 16
+    assert client.call("get_registers", {}) == registers
+    assert process.poll() is None
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--cut-power-at-write", "0"), "--cut-power-at-write counts from 1"),
+        (("--storage-fault", "moths"), "'moths' is no storage fault\n  Allowed: KIND[@N[:K]], N from 1; KIND: cut, "),
+        (("--fail-self-test", "moths"), "there is no self-test 'moths'"),
+    ],
+)
+def test_a_fault_that_is_none_is_refused(
+    directory: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], said: str
+) -> None:
+    assert main(["meter", "run", str(directory), *options]) == 2
+    assert said in capsys.readouterr().err

@@ -83,6 +83,11 @@ class Medium(MemoryStorage):
             self.gone = True
             raise PowerCut
 
+    def size(self, name: str) -> int:
+        if name not in self.areas:
+            raise StorageFailed(f"there is no {name}")
+        return super().size(name)
+
     def create(self, name: str, size: int) -> None:
         def work() -> None:
             MemoryStorage.create(self, name, size)

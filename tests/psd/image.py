@@ -72,16 +72,15 @@ class OnDisk(Rig):
         """All that the device has stored."""
         return {name: self.storage.read(name, 0, self.storage.size(name)) for name in self.storage.names()}
 
-    def log(self, most: int = 1 << 32) -> dict[str, Any]:
-        """How many entries (of the first `most`), and the digest of all of them as they are on the wire."""
+    def log(self) -> dict[str, str]:
+        """By the number of its record, the digest of each entry as it is on the wire."""
         entries: list[bytes] = []
         following = 1
         while following:
             chunk = self.ask("read_log", first_record=following)
             entries += chunk["entries"]
             following = chunk["next_record"]
-        entries = entries[:most]
-        return {"entries": len(entries), "sha256": hashlib.sha256(b"".join(entries)).hexdigest()}
+        return {str(unpack(entry)["record"]): hashlib.sha256(entry).hexdigest()[:16] for entry in entries}
 
 
 def describe(name: str) -> dict[str, Any]:

@@ -59,9 +59,19 @@ class Laws:
         assert now["control_sum_mills"] == self.refilled, "money came or went without a refill or a withdrawal"
         assert self.refilled <= paid, "more postage than was paid"
 
-    def see_log(self, log: Sequence[Entry], shows: Callable[[bytes], dict[str, Any]]) -> None:
-        held = {entry.indicium: entry.record for entry in log if entry.kind != "reprint"}
-        assert len(held) == sum(entry.kind != "reprint" for entry in log) == self.registers["piece_count"]
-        assert sum(shows(indicium)["postage_mills"] for indicium in held) == self.registers["ascending_mills"]
-        assert self.given.items() <= held.items(), "an indicium that was given is not in the log"
-        assert held.keys() >= {entry.indicium for entry in log}, "a reprint of nothing"
+    def see_log(self, log: Sequence[Entry], oldest: int, shows: Callable[[bytes], dict[str, Any]]) -> None:
+        """`oldest`: the first record that is kept; what came before was acknowledged."""
+        pieces = [entry for entry in log if entry.kind != "reprint"]
+        held = {entry.indicium: entry.record for entry in pieces}
+        spent, count = (0, 0) if oldest == 1 else (-1, -1)
+        for indicium in held:
+            seen = shows(indicium)
+            assert spent < 0 or seen["ascending_mills"] == spent + seen["postage_mills"], "a debit without an indicium"
+            assert count < 0 or seen["piece_count"] == count + 1
+            spent, count = seen["ascending_mills"], seen["piece_count"]
+        if count >= 0:
+            assert (spent, count) == (self.registers["ascending_mills"], self.registers["piece_count"])
+        assert len(held) == len(pieces), "an indicium was debited twice"
+        given = {indicium: record for indicium, record in self.given.items() if record >= oldest}
+        assert given.items() <= held.items(), "an indicium that was given is not in the log"
+        assert held.keys() >= {entry.indicium for entry in log if entry.original >= oldest}, "a reprint of nothing"

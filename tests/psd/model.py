@@ -103,7 +103,10 @@ class Expected:
 
 @dataclass
 class Reference:
-    """A device. Amounts in mills, instants in microseconds; `sequence`, the log's newest record, is told."""
+    """A device. Amounts in mills, instants in microseconds.
+
+    `sequence` and `oldest` are told: the newest record of the log, and the oldest that is kept.
+    """
 
     limit: int
     last_receipt: int
@@ -119,6 +122,7 @@ class Reference:
     number: int = 0
     acknowledged: int = 0
     sequence: int = 0
+    oldest: int = 1
     log: tuple[Entry, ...] = ()
     answered: dict[bytes, tuple[Request, Expected]] = field(default_factory=dict)
     places: dict[bytes, int] = field(default_factory=dict)
@@ -246,7 +250,7 @@ class Reference:
     def reprint(self, request: Request, now: int) -> Expected:
         number = request.values["original"]
         spoiled = next((entry for entry in self.log if entry.record == number), None)
-        if spoiled is None or spoiled.kind == "reprint":
+        if spoiled is None or spoiled.record < self.oldest or spoiled.kind == "reprint":
             raise Refused(Status.ID_BEYOND_REACH)
         if spoiled.shows["mailing_date"] < date(now):
             raise Refused(Status.BAD_DATE)

@@ -29,7 +29,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 
 from pes_sim.clock import DAY, HOUR
 from pes_sim.entropy import SeededEntropy
-from pes_sim.errors import PesError, RefusedByProvider, Status
+from pes_sim.errors import PesError, RefusedByProvider, Status, StorageFailed
 from pes_sim.indicium import layout
 from pes_sim.provider import centre as centre_module
 from pes_sim.provider.centre import DataCentre
@@ -196,6 +196,10 @@ class Machine(RuleBasedStateMachine):
         self.returned = 0
         """What the provider has paid back, or taken back."""
         self.image: Image | None = None
+        self.honest = True
+        """It was never put back, or somebody has looked at the books since."""
+        self.numbers: dict[int, bytes] = {}
+        """The messages that the provider has answered."""
         self.behind = 0
         """Of a device that was put back to before a check-in: tries until that must be found."""
         self.log_in()
@@ -256,10 +260,13 @@ class Machine(RuleBasedStateMachine):
         self.look(clean=not failed)
         return got if isinstance(got, dict) else None
 
+    def segments(self) -> list[int]:
+        """The first record of each."""
+        return [int(name[4:20]) for name in self.medium.names() if name.startswith("log-")]
+
     def branches(self, one: Reference, request: Request) -> Iterable[tuple[Reference, Expected | Status]]:
         """What may come of a request. An id may be forgotten from the third segment on, and then it counts anew."""
-        segments = [name for name in self.medium.names() if name.startswith("log-")]
-        reach = int(segments[-2][4:20]) if len(segments) > 1 else 0
+        reach = self.segments()[-2] if len(self.segments()) > 1 else 0
         place = one.places.get(request.request_id, self.known.sequence)
         old = request.request_id in one.answered
         for remembers in [True, False] if old and place < reach else [True]:
@@ -316,7 +323,7 @@ class Machine(RuleBasedStateMachine):
             self.ghosts = []  # written over
             self.laws.under_way = {}
         for one in right:
-            one.sequence = status["log_sequence"]
+            one.sequence, one.oldest = status["log_sequence"], self.segments()[0]
             for request_id in one.answered.keys() - one.places.keys():
                 one.places[request_id] = one.sequence
         self.candidates = [one for number, one in enumerate(right) if one not in right[:number]]
@@ -329,6 +336,8 @@ class Machine(RuleBasedStateMachine):
         return {name: answered[name] for name in self.world.reference.registers}
 
     def is_like(self, one: Reference, status: Values, registers: dict[str, int]) -> bool:
+        if self.segments()[0] > one.acknowledged + 1:
+            return False  # the log lost what the provider has not acknowledged
         return registers == one.registers and holds(
             status,
             {
@@ -342,7 +351,11 @@ class Machine(RuleBasedStateMachine):
         """Its entries from a record on; each candidate that goes on has the same."""
         found, following = [], first or 1
         while following:
-            chunk = self.ask("read_log", first_record=following)
+            try:
+                chunk = self.ask("read_log", first_record=following)
+            except StorageFailed:
+                assert self.ghosts, "nothing failed lately, and the log cannot be read"
+                return list(self.known.log)  # a segment was reclaimed, and the device was told that it was not
             found += [unpack(entry) for entry in chunk["entries"]]
             following = chunk["next_record"]
         right = [one for one in self.candidates if has_log(one, found, first)]
@@ -352,7 +365,8 @@ class Machine(RuleBasedStateMachine):
 
     def whole_log(self) -> None:
         if self.known.role == USER:
-            self.laws.see_log(self.look_at_log(1), shows)
+            log = self.look_at_log(1)
+            self.laws.see_log([entry for entry in log if entry.record >= self.known.oldest], self.known.oldest, shows)
 
     def log_in(self, role: str = USER) -> None:
         challenge = self.ask("challenge")
@@ -411,6 +425,8 @@ class Machine(RuleBasedStateMachine):
     def send(self, service: str, message: bytes) -> bytes:
         """The data centre's answer to a message of the device."""
         before = self.paid()
+        number = messages.peek(message, *MESSAGES.values())[1]["message_number"]
+        self.numbers.setdefault(number, message)
         ask: dict[str, Callable[[bytes], bytes]] = {
             "refill_complete": self.centre.refill, "refill_cancel": self.centre.cancel_refill,
             "withdraw_complete": self.centre.withdraw, "checkin_complete": self.centre.check_in,
@@ -530,13 +546,14 @@ class Machine(RuleBasedStateMachine):
         self.do(self.order("refill_complete", answer), trouble)
 
     @rule(trouble=troubles)
-    @precondition(lambda self: self.known.refill and self.known.refill.message)
     def cancel_when_granted(self, trouble: Cut | Failure | None) -> None:
         """The grant comes after the promise never to accept it."""
-        assert self.known.refill is not None
-        grant = self.send("refill_complete", self.known.refill.message)
-        self.new("refill_cancel")
-        self.do(self.order("refill_complete", grant), trouble)
+        self.make_ready(0)
+        begun = self.new("refill_begin", amount_mills=self.known.refill.amount if self.known.refill else 900)
+        if begun:
+            grant = self.send("refill_complete", begun["message"])
+            self.new("refill_cancel")
+            self.do(self.order("refill_complete", grant), trouble)
 
     @rule(amount=amounts)
     def refill(self, amount: int) -> None:
@@ -556,14 +573,19 @@ class Machine(RuleBasedStateMachine):
         late = self.now - self.known.checkin_begun > HOUR
         again = message in self.answered_mail
         self.answered_mail.add(message)
-        suspected = bool(self.paid().suspicion)
+        paid, number = self.paid(), self.known.checkin.number
+        reused = number in self.numbers and self.numbers[number] != message
         answer = self.send("checkin_complete", message)
         request = self.order("checkin_complete", answer)
+        if self.honest and number > paid.message_number and not paid.withdrawn:
+            assert "acknowledged" in request.said, "a device that was never put back got no receipt"
+        if reused and not self.honest and not paid.withdrawn:
+            assert "rollback found" in request.said["lock_reasons"], "two messages of one number"
         if self.behind and not again:
             assert "lock_reasons" in request.said, "a device that was put back got a receipt"
         self.do(request, trouble)
         if self.behind and not again and not late:
-            found = set(BOOKS if suspected else BOOKS[:1]) & set(self.known.locks)
+            found = set(BOOKS if paid.suspicion else BOOKS[:1]) & set(self.known.locks)
             self.behind = 0 if found else self.behind - 1
             assert found or self.behind, "a device that was put back was not found"
             self.seen["rollback found"] += bool(found)
@@ -650,7 +672,7 @@ class Machine(RuleBasedStateMachine):
         self.medium = Medium(old.areas)
         self.device = self.power_on()
         self.candidates, self.ghosts = [one.copy() for one in old.candidates], []
-        self.laws = old.laws.copy()
+        self.laws, self.honest = old.laws.copy(), False
         # A report that was begun before the image was taken is known to the device, whenever it arrived.
         if int.from_bytes(paid.last_report[:8], "big") >= old.candidates[0].sequence:
             self.behind = paid.message_number - old.provider.message_number + 1
@@ -702,8 +724,8 @@ class Machine(RuleBasedStateMachine):
                 self.centre.reconcile(stated["statement"], nonce)
             except RefusedByProvider:
                 return  # it was withdrawn
-            self.behind = 0
-            self.image = None
+            self.behind, self.honest, self.image = 0, True, None
+            self.numbers = {}
             self.returned += max(0, self.laws.refilled - self.paid().granted_mills)
             self.command("unlock", [name for name in BOOKS if name in LOCKS])
             self.seen["reconciled"] += 1
@@ -717,7 +739,7 @@ class Machine(RuleBasedStateMachine):
 
 def has_log(one: Reference, found: list[Values], first: int) -> bool:
     """Whether the newest of its entries are those; it learns what it did not know of them."""
-    mine = [entry for entry in one.log if not entry.record or entry.record >= first]
+    mine = [entry for entry in one.log if not entry.record or entry.record >= max(first, one.oldest)]
     if len(mine) != len(found):
         return False
     for entry, there in zip(mine, found, strict=True):

@@ -106,7 +106,7 @@ class Nvram:
         Raises `StorageFailed`; then nothing counts as appended, and the same numbers are used again.
         """
         if self._broken:
-            raise StorageFailed("a segment that was not begun could not be removed", hint="Power it off and on again")
+            raise StorageFailed("the medium could not be made sure of", hint="Power it off and on again")
         data = self._frame(kind, body, self.sequence + 1, numbers)
         if not self._firsts or self._end + len(data) > self._bank:
             self._erase_dead()
@@ -179,8 +179,12 @@ class Nvram:
         which opening and retries read. Oldest first, so that a cut leaves no gap. Raises `StorageFailed`; ask again.
         """
         while len(self._firsts) > KEPT and self._firsts[1][0] <= acknowledged + 1:
-            self._storage.remove(self._firsts[0][1])
-            del self._firsts[0]
+            name = self._firsts[0][1]
+            try:
+                self._storage.remove(name)
+            finally:
+                if name not in self._storage.names():  # it may be gone for all that it failed
+                    del self._firsts[0]
 
     # Reading
 
@@ -251,12 +255,20 @@ class Nvram:
             raise IntegrityError(f"the segment of record {head} is missing or empty", hint=_NO_OLDER)
         if not newest:
             return
+        self._sync(names[-1])
         self._firsts = [(_first(name), name) for name in names]
         before = self._scan(names[-2]) if len(names) > 1 else []
         self._recovered = before + newest
         self._check_numbers()
         self.sequence = newest[-1].last
         self._end = newest[-1].offset + newest[-1].span
+
+    def _sync(self, newest: str) -> None:
+        """What a process that died has written lies in the system's cache, and what is read here counts as durable."""
+        try:
+            self._storage.sync(newest)
+        except StorageFailed:
+            self._broken = True  # it can be read all the same
 
     def _read_head(self, expected: bool) -> int:
         """The first record of the segment that is the newest at least; 0 for a blank storage."""

@@ -33,11 +33,6 @@ def killed_before_the_sync(pieces: int) -> tuple[Rig, Medium, bytes]:
     return rig, medium, request_id
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a record read from the cache counts as durable; where the login begins a new segment, nothing syncs "
-    "the old one before the retry is answered",
-)
 def test_what_is_answered_after_a_process_died_survives_a_power_cut() -> None:
     lost = []
     for pieces in range(40):

@@ -30,6 +30,7 @@ class Status(IntEnum):
     BAD_FIELD = 0x13
     UNSUPPORTED_VERSION = 0x14
     FRAME_TOO_LARGE = 0x15
+    ANSWER_TOO_LONG = 0x16
 
     # 0x2_: understood, and refused for what was asked.
     REFUSED_IN_STATE = 0x20
@@ -107,6 +108,12 @@ class FieldError(PesError, ValueError):
     """A field's value is outside what the field may hold."""
 
     status = Status.BAD_FIELD
+
+
+class AnswerTooLong(PesError, ValueError):
+    """The answer would not fit the longest frame that the host has said it takes; the request was not looked at."""
+
+    status = Status.ANSWER_TOO_LONG
 
 
 class LayoutError(PesError, ValueError):
@@ -340,11 +347,11 @@ class UsageError(PesError, ValueError):
 _BY_STATUS: dict[int, type[PesError]] = {
     int(cls.status): cls
     for cls in (
-        FieldError, UnknownService, RefusedInState, RequestIdReused, InsufficientFunds, BadDate, MoneyError,
-        UnknownDepartment, NoRate, RegisterLimit, RefillPending, NothingPending, IdBeyondReach, LockedCheckinOverdue,
-        BadSignature, BadMessage, NotForThisDevice, StaleMessage, BadCertificate, RefusedByProvider,
-        StorageFailed, StorageFull, IntegrityError, LinkError, SelfTestFailed, LogFull, NotAuthenticated,
-        AuthenticationFailed, AuthenticationWaits, BadTime, OldSoftware,
+        FieldError, AnswerTooLong, UnknownService, RefusedInState, RequestIdReused, InsufficientFunds, BadDate,
+        MoneyError, UnknownDepartment, NoRate, RegisterLimit, RefillPending, NothingPending, IdBeyondReach,
+        LockedCheckinOverdue, BadSignature, BadMessage, NotForThisDevice, StaleMessage, BadCertificate,
+        RefusedByProvider, StorageFailed, StorageFull, IntegrityError, LinkError, SelfTestFailed, LogFull,
+        NotAuthenticated, AuthenticationFailed, AuthenticationWaits, BadTime, OldSoftware,
     )
 } | dict.fromkeys((0x32, 0x33, 0x34, 0x35, 0x36), Locked)  # fmt: skip
 

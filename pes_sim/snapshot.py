@@ -23,22 +23,14 @@ from pes_sim.meter import replacing
 from pes_sim.meter.archive import KEY_PART, Archive, Entry, Key, Manifest, write
 from pes_sim.meter.config import MeterConfig, read_config
 from pes_sim.meter.home import check_kinds, key_check
+from pes_sim.meter.replacing import DEVICE, PASSING, Parts, belongs
 from pes_sim.psd.owned import OwnDirectory
 from pes_sim.psd.softkeys import MASTER_KEY_LENGTH, SoftwareKeyStoreNotForProduction
 from pes_sim.psd.storage import DirectoryLock, errors
 from pes_sim.psd.vault import MemoryVault
 
-Parts = Mapping[str, tuple[str, ...]]
-DEVICE: Final[Parts] = {
-    "": ("meter.json", "departments.json", "meter.key", "meter.sqlite", "meter.sqlite-wal", "ca.pem", "psd.pem"),
-    "psd": (".seg", ".key"),
-    "jobs": (".json",),
-}
-"""What is the device: file names in its directory, and how the names end of those in its folders."""
 WORLD: Final[Parts] = {"": ("clock.json",), "provider": (".pem", ".sqlite", ".sqlite-wal")}
 """What is around it: where its virtual clock stands, and its embedded data centre."""
-_PASSING: Final = ("meter.sqlite-shm",)
-"""What SQLite makes again from the others, and must not find beside them when they were exchanged."""
 _NEEDED: Final = frozenset({KEY_PART, "meter.json"})
 
 
@@ -86,7 +78,7 @@ def restore(file: Path, directory: Path) -> Manifest:
         held.callback(replacing.discard, directory)
         staged = replacing.stage(directory)
         _unpack(archive, key, staged, manifest.device, unused=manifest.world)
-        gone = {*_found(directory, DEVICE), *_PASSING} - {entry.name for entry in manifest.device}
+        gone = {*_found(directory, DEVICE), *PASSING} - {entry.name for entry in manifest.device}
         replacing.decide(directory, staged, sorted(gone))
         replacing.finish(directory)
         return manifest
@@ -159,17 +151,11 @@ def _checked(archive: Archive) -> Manifest:
     manifest = archive.manifest
     for entries, parts in ((manifest.device, DEVICE), (manifest.world, WORLD)):
         for entry in entries:
-            if not _belongs(entry.name, parts):
+            if not belongs(entry.name, parts):
                 raise archive.damaged(f"it holds {entry.name}, which is no part of a meter")
     for name in sorted(_NEEDED - {entry.name for entry in manifest.device}):
         raise archive.damaged(f"it holds no {name}")
     return manifest
-
-
-def _belongs(name: str, parts: Parts) -> bool:
-    folder, _, last = name.rpartition("/")
-    known = parts.get(folder, ())
-    return last.endswith(known) if folder else name in known
 
 
 def _check_room(directory: Path, entries: Iterable[Entry]) -> None:
@@ -203,7 +189,7 @@ def _found(directory: Path, parts: Parts) -> Iterator[str]:
         except OSError as problem:
             raise StorageFailed(f"{directory / folder} cannot be read: {problem.strerror}") from None
         paths = (f"{folder}/{name}" if folder else name for name in inside)
-        names += [path for path in paths if _belongs(path, parts)]
+        names += [path for path in paths if belongs(path, parts)]
     for name in names:
         if not replacing.is_part_name(name):
             raise UsageError(f"{directory / name} has a name that no part of a meter has", hint="Move it elsewhere")

@@ -5,8 +5,10 @@ A directory is made by `create` and opened by `VirtualMeter`; a meter at the oth
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +17,6 @@ from typing import Final
 from pes_sim.clock import Clock, SystemClock, VirtualClock
 from pes_sim.entropy import Entropy, SeededEntropy, SystemEntropy, child
 from pes_sim.errors import FieldError, UsageError
-from pes_sim.link.bare import BarePsd
 from pes_sim.link.client import Client
 from pes_sim.link.device import Endpoint
 from pes_sim.link.ports import PtyServer, open_host
@@ -73,6 +74,8 @@ class VirtualMeter(Meter):
         storage_faults: Iterable[Fault] = (),
     ) -> None:
         failing = _self_tests(failing_self_tests)
+        self._turn = threading.RLock()
+        """Whoever asks the device, or switches it off and on, has it: two devices on one medium would both debit."""
         self.on_cut: Callable[[], None] = lambda: None
         """Called when the power was cut while a port asked something, and is back."""
         self._servers: dict[str, PtyServer] = {}
@@ -91,7 +94,7 @@ class VirtualMeter(Meter):
             self._home.failing = failing
             self._home.rtc, self._home.connection = rtc, connection
             self.medium = self._home.fail(faults) if (faults := tuple(storage_faults)) else None
-            self._device = self._home.power_on(self.centre)
+            self._device = self._switch_on()
             drawn = child(entropy, f"requests after record {self._log_sequence()}")
             super().__init__(LocalCaller(_Outlet(self, lambda device: device), self.clock, drawn))
             self._opened = opened.pop_all()
@@ -102,10 +105,16 @@ class VirtualMeter(Meter):
         return self._home
 
     def power_on(self) -> None:
-        """The power comes back after a cut; or it goes, at once, and comes back."""
-        if self.medium is not None:
-            self.medium.power_on()
-        self._device = self._home.power_on(self.centre)
+        """The power comes back after a cut; or it goes and comes back. What is under way is finished first."""
+        with self._turn:
+            self._device = self._switch_on()
+
+    def _switch_on(self) -> MeterDevice:
+        while True:
+            if self.medium is not None:
+                self.medium.power_on()
+            with contextlib.suppress(PowerCut):  # a cut that comes just now
+                return self._home.power_on(self.centre)
 
     def advance(self, microseconds: int) -> None:
         """Moves a virtual clock on. Raises `UsageError` when the meter runs on the real one."""
@@ -139,9 +148,9 @@ class VirtualMeter(Meter):
         return self.order("unlock", lock_reasons=list(reasons) or held)
 
     @property
-    def psd(self) -> BarePsd:
+    def psd(self) -> Endpoint:
         """Its security device alone, for any service of docs/psd.md. It takes turns with the meter."""
-        return self._device.psd
+        return _Outlet(self, lambda device: device.psd)
 
     def serve_pty(self) -> str:
         """Puts the meter on a pseudo-terminal until `close`; gives its path, ready to be opened."""
@@ -152,6 +161,8 @@ class VirtualMeter(Meter):
         session of the other, which the meter opens again when it needs it. What the port dispenses for a department
         counts for that department, anything else for the department `?`.
         """
+        with self._turn:
+            self._device.log_out()
         return self._serve(_Outlet(self, lambda device: device.psd, comes_back=True))
 
     def _serve(self, endpoint: Endpoint) -> str:
@@ -190,15 +201,16 @@ class _Outlet:
     def execute(self, name: str, request: Values, *, request_id: bytes, now: int) -> Values:
         """See `Psd.execute`. Raises `PowerCut`: whoever asked gets no answer."""
         meter = self._meter
-        try:
-            if meter.medium is not None and not meter.medium.powered:
-                raise PowerCut
-            return self._pick(meter._device).execute(name, request, request_id=request_id, now=now)
-        except PowerCut:
-            if self._comes_back:
-                meter.power_on()
-                meter.on_cut()
-            raise
+        with meter._turn:
+            try:
+                if meter.medium is not None and not meter.medium.powered:
+                    raise PowerCut
+                return self._pick(meter._device).execute(name, request, request_id=request_id, now=now)
+            except PowerCut:
+                if self._comes_back:
+                    meter.power_on()
+                    meter.on_cut()
+                raise
 
 
 def _self_tests(names: Iterable[str]) -> frozenset[TestName]:

@@ -8,6 +8,7 @@ import pytest
 
 from pes_sim import errors
 from pes_sim.errors import (
+    AnswerTooLong,
     DirectoryInUse,
     FieldError,
     HostileDirectory,
@@ -38,6 +39,7 @@ NUMBERS = {
     "BAD_FIELD": 0x13,
     "UNSUPPORTED_VERSION": 0x14,
     "FRAME_TOO_LARGE": 0x15,
+    "ANSWER_TOO_LONG": 0x16,
     "REFUSED_IN_STATE": 0x20,
     "REQUEST_ID_REUSED": 0x21,
     "INSUFFICIENT_FUNDS": 0x22,
@@ -158,7 +160,7 @@ def test_each_error_has_a_status_and_says_what_it_is() -> None:
         assert kind.__doc__
 
 
-@pytest.mark.parametrize("number", [0x01, 0x16, 0x7F, 0xFF])
+@pytest.mark.parametrize("number", [0x01, 0x17, 0x7F, 0xFF])
 def test_a_status_of_a_later_version_can_still_be_read(number: int) -> None:
     back = from_wire(number, "the tray is empty", "Put paper in", {"trays": 2, "which": ["left", "right"]})
     assert type(back) is PesError
@@ -204,7 +206,9 @@ def test_a_protocol_error_names_the_offending_bytes_to_people_and_machines() -> 
     assert ProtocolError.status is Status.BAD_FRAME, "the status of one error is not that of all"
 
 
-@pytest.mark.parametrize("kind", [MoneyError, FieldError, LayoutError, PayloadError, SymbolError, UsageError])
+@pytest.mark.parametrize(
+    "kind", [MoneyError, AnswerTooLong, FieldError, LayoutError, PayloadError, SymbolError, UsageError]
+)
 def test_a_bad_value_is_a_value_error_too(kind: type[PesError]) -> None:
     assert issubclass(kind, ValueError)
 

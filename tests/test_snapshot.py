@@ -103,7 +103,7 @@ def test_everything_of_a_meter_is_in_it_the_device_and_its_world_apart(directory
 
 
 def test_every_part_that_a_meter_may_have_is_known_to_snapshots() -> None:
-    known = {*snapshot.DEVICE[""], *snapshot.WORLD[""], *snapshot.DEVICE, *snapshot.WORLD} - {""}
+    known = {*replacing.DEVICE[""], *snapshot.WORLD[""], *replacing.DEVICE, *snapshot.WORLD} - {""}
     passing = {"meter.sqlite-shm", replacing.DECIDED, replacing.UNDECIDED}
     assert known | passing == set(home.PARTS)
 
@@ -309,7 +309,7 @@ def test_what_is_put_back_is_for_its_owner_alone(directory: Path, taken: Path, t
         snapshot.clone(taken, tmp_path / "m2")
     finally:
         os.umask(before)
-    for path in [directory / name for name in snapshot.DEVICE[""] if (directory / name).exists()]:
+    for path in [directory / name for name in replacing.DEVICE[""] if (directory / name).exists()]:
         assert path.stat().st_mode & 0o777 == 0o600
     for path in (tmp_path / "m2", *(tmp_path / "m2").rglob("*")):
         assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path

@@ -8,6 +8,7 @@ import os
 import pty
 import shutil
 import tempfile
+import threading
 import tty
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -488,7 +489,7 @@ def test_a_power_cut_in_process_is_an_exception_until_the_power_is_back(tmp_path
     create(tmp_path / "m1")
     with VirtualMeter(tmp_path / "m1") as meter:
         meter.refill(1_000_000)
-    for at in range(1, 9):
+    for at in range(2, 10):  # the first operation comes at power-on
         with VirtualMeter(tmp_path / "m1", storage_faults=[Fault(FaultKind.CUT_KEPT, at)]) as meter:
             before = meter.registers().piece_count
             printed = 0
@@ -506,3 +507,58 @@ def test_a_power_cut_in_process_is_an_exception_until_the_power_is_back(tmp_path
         assert sum(d.pieces for d in meter.departments()) == meter.registers().piece_count
         meter.power_on()
         assert meter.registers().balanced()
+
+
+def test_a_request_under_way_is_finished_before_the_power_goes() -> None:
+    """Two devices on one medium would both debit, and write over each other's records."""
+    asked = {"postage_mills": 740, "mailing_date": "2026-01-05", "mail_class": "first_class_letter", "weight": 100,
+             "destination": "", "reference": b"100"}  # fmt: skip
+    with VirtualMeter() as meter:
+        meter.refill(50_000)
+        meter.print_piece(department="100")
+        before, psd = meter._device, meter.psd  # held by somebody since before the power went
+        with meter._turn:
+            switching = threading.Thread(target=meter.power_on)
+            switching.start()
+            psd.execute("dispense", asked, request_id=b"B" * 16, now=meter.clock.now())
+            assert meter._device is before
+        switching.join()
+        assert meter._device is not before
+        meter.print_piece(department="100")
+        psd.execute("dispense", asked, request_id=b"C" * 16, now=meter.clock.now())  # of the device that is on now
+        assert [entry["piece_count"] for entry in meter.log()] == [1, 2, 3, 4]
+
+
+def test_on_the_psds_port_nobody_is_logged_in() -> None:
+    with VirtualMeter() as meter:
+        meter.refill(50_000)
+        client = Client(open_host(meter.serve_psd_pty()), BY_NAME, SystemEntropy())
+        assert client.call("get_status", {})["role"] == "unauthenticated"
+        client.close()
+
+
+def test_a_batch_whose_answer_the_power_cut_swallowed_is_answered_to_the_retry() -> None:
+    item = pack({"postage_mills": 740, "mailing_date": "2026-01-05", "mail_class": "first_class_letter", "weight": 100,
+                 "destination": "", "reference": b"100"})  # fmt: skip
+    with VirtualMeter(storage_faults=[Fault(FaultKind.ROT, 10**8)]) as meter:
+        meter.refill(500_000)
+        client = Client(open_host(meter.serve_psd_pty()), BY_NAME, SystemEntropy())
+        client.hello()
+        assert meter.medium is not None
+        log_in(client, meter)
+        meter.medium.add(Fault(FaultKind.CUT_KEPT, meter.medium.operations + 5))
+        with contextlib.suppress(NotAuthenticated):  # the session may have gone with the power
+            client.call("dispense_batch", {"pieces": [item] * 25}, request_id=b"B" * 16)
+        log_in(client, meter)
+        done = client.call("dispense_batch", {"pieces": [item] * 25}, request_id=b"B" * 16)
+        assert meter.medium.cut_at > 0
+        assert len(done["indicia"]) == meter.registers().piece_count == 25
+        client.close()
+
+
+def log_in(client: Client, meter: VirtualMeter) -> None:
+    """As a mainboard that knows the meter's secret."""
+    nonce = client.call("challenge", {})["nonce"]
+    serial = client.call("get_info", {})["psd_serial"]
+    proof = hmac.digest(meter.home.secret(), user_challenge(serial, nonce), "sha256")
+    client.call("authenticate", {"role": "customer's meter", "proof": proof})

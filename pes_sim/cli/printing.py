@@ -204,5 +204,5 @@ def _load_saved(directory: Path, job_id: str) -> list[JobPiece]:
         raise UsageError(f"{directory} has no job {job_id!r}", hint=f"Known: {', '.join(known[-5:]) or 'none'}")
     try:
         return [JobPiece(**row) for row in json.loads(read_regular(path))]
-    except (ValueError, TypeError) as problem:
+    except (ValueError, TypeError, RecursionError) as problem:
         raise UsageError(f"{path} cannot be understood: {problem}") from None

@@ -45,7 +45,7 @@ def _faults(options: argparse.Namespace) -> Iterator[Fault]:
 
 
 def _operations(meter: VirtualMeter) -> int:
-    return meter.medium.operations if meter.medium else 0
+    return meter.medium.cut_at if meter.medium else 0
 
 
 def _state(meter: VirtualMeter) -> dict[str, object]:

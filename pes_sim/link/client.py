@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 
 from pes_sim.entropy import Entropy
-from pes_sim.errors import LinkError, ProtocolError, Status, UnknownService
+from pes_sim.errors import AnswerTooLong, LinkError, ProtocolError, Status, UnknownService
 from pes_sim.link import message
 from pes_sim.link.frame import MAX_FRAME, VERSION, Frame, FrameKind, Framer, encode
 from pes_sim.psd.fields import Values, check_all
@@ -64,7 +64,14 @@ class Client:
         if service is None:
             raise UnknownService(f"there is no service {name!r} to call")
         check_all(service.request, request)
-        return self._exchange(service, request, request_id or self._entropy(16))
+        request_id = request_id or self._entropy(16)
+        try:
+            return self._exchange(service, request, request_id)
+        except AnswerTooLong:
+            if not self.device_kind:
+                raise
+            self.hello()  # a device that was without power meanwhile does not remember the first
+            return self._exchange(service, request, request_id)
 
     def close(self) -> None:
         """Closes the port."""

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping
 from typing import Final, Protocol
 
-from pes_sim.errors import FieldError, PesError, ProtocolError, Status, UnknownService
+from pes_sim.errors import AnswerTooLong, PesError, ProtocolError, Status, UnknownService
 from pes_sim.link import message
 from pes_sim.link.frame import MAX_FRAME, MIN_MAX_FRAME, OVERHEAD, VERSION, Frame, FrameKind, Framer, encode
 from pes_sim.psd.fields import Values, check_all
@@ -99,9 +99,10 @@ class DeviceSession:
             return
         items, most = request.get(field), (self._max_frame - _REST_OF_AN_ANSWER) // each
         if isinstance(items, list) and len(items) > most:
-            raise FieldError(
+            raise AnswerTooLong(
                 f"{len(items)} {field} have an answer that is longer than a frame of {self._max_frame} bytes",
-                hint=f"At most {most} at a time; say hello for longer frames", field=field, most=most,
+                hint=f"Nothing was done for this request now. Say hello for longer frames and ask again with the same "
+                f"request id; or ask for {most} at a time", field=field, most=most,
             )  # fmt: skip
 
     def _hello(self, asked: Values, frame: Frame) -> Values:

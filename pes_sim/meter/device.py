@@ -46,6 +46,8 @@ from pes_sim.psd.policy import Regime
 from pes_sim.psd.services import BY_NAME as PSD_SERVICES
 from pes_sim.psd.services import Service
 
+_REPORTS: Final = frozenset({EXCHANGES["check_in"].begin, EXCHANGES["withdraw"].begin})
+"""Services of the PSD that report its log to the provider."""
 _CHUNK: Final = 6
 """Departments in one answer: they fit the smallest frame, whatever their names are written in."""
 _NOBODYS: Final = "?"
@@ -104,6 +106,8 @@ class MeterDevice:
             raise UnknownService(f"a meter has no service {name!r}")
         with self._turn:
             if name in PASSED_THROUGH:
+                if name in _REPORTS:
+                    self._make_safe(now)  # what the answer acknowledges may leave the PSD's log
                 answer = self._session.execute(name, request, request_id=request_id, now=now)
                 if name == "reauthorize":
                     self._look_again()
@@ -112,6 +116,11 @@ class MeterDevice:
             check_all(service.request, request)
             answer = self._own[name](request, request_id, now)
             return {field.name: answer[field.name] for field in service.reply}
+
+    def log_out(self) -> None:
+        """Ends the session with the PSD, as when somebody else is to use it. It is opened again when it is needed."""
+        with self._turn:
+            self._psd.log_out()
 
     @property
     def psd(self) -> BarePsd:

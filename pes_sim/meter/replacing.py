@@ -31,6 +31,24 @@ _NAME: Final = re.compile(r"([A-Za-z0-9_-][A-Za-z0-9._-]{0,99}/)?[A-Za-z0-9_-][A
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
+Parts = Mapping[str, tuple[str, ...]]
+DEVICE: Final[Parts] = {
+    "": ("meter.json", "departments.json", "meter.key", "meter.sqlite", "meter.sqlite-wal", "ca.pem", "psd.pem"),
+    "psd": (".seg", ".key"),
+    "jobs": (".json",),
+}
+"""What is the device: file names in its directory, and how the names end of those in its folders."""
+PASSING: Final = ("meter.sqlite-shm",)
+"""What SQLite makes again from the others, and must not find beside them when they were exchanged."""
+
+
+def belongs(name: str, parts: Parts) -> bool:
+    """Whether a part of that name is one of `parts`."""
+    folder, _, last = name.rpartition("/")
+    known = parts.get(folder, ())
+    return last.endswith(known) if folder else name in known
+
+
 def is_part_name(name: str) -> bool:
     """Whether it leads to a file in a directory, or in a folder of it, and nowhere else."""
     return _NAME.fullmatch(name) is not None
@@ -130,9 +148,14 @@ def _read_list(path: Path) -> tuple[list[str], list[str]]:
     except (OSError, ValueError, RecursionError, LookupError, TypeError):
         raise _damaged(path.parent, f"{path.name} cannot be read") from None
     for names in (put, remove):
-        if not (isinstance(names, list) and all(isinstance(name, str) and is_part_name(name) for name in names)):
+        if not (isinstance(names, list) and all(isinstance(name, str) and _is_ours(name) for name in names)):
             raise _damaged(path.parent, f"{path.name} names what is no part of a meter")
     return put, remove
+
+
+def _is_ours(name: str) -> bool:
+    """Whoever prepared the list may have written it: nothing but a part of the device is touched."""
+    return is_part_name(name) and (belongs(name, DEVICE) or name in PASSING)
 
 
 def _damaged(source: Path, why: str) -> IntegrityError:

@@ -2,7 +2,7 @@
 
 * It is a projection of the PSD's log: what a power cut took from it is read from the log again (`complete_up_to` says
   where to go on). So a piece costs one durable write, in the PSD, and none here.
-* A request id is found here for ever; the PSD itself remembers one segment of its log.
+* A request id is found here as long as the database lives; the PSD itself remembers one segment of its log.
 """
 
 from __future__ import annotations
@@ -231,8 +231,10 @@ class MeterStore:
             self._db.execute("PRAGMA wal_checkpoint(FULL)")
 
     def _carried(self) -> tuple[int, int]:
-        pieces, postage = self._db.execute("SELECT pieces, postage_mills FROM carried").fetchone()
-        return int(pieces), int(postage)
+        row = self._db.execute("SELECT pieces, postage_mills FROM carried").fetchone()
+        if row is None or not all(type(value) is int for value in row):
+            raise sqlite3.DatabaseError("what it carries forward is damaged")
+        return row[0], row[1]
 
     def _errors(self) -> _SqlErrors:
         return _SqlErrors(self._name)

@@ -44,8 +44,8 @@ class Books:
             self._nvram = Nvram(storage, key, bank)
             for record in self._nvram.take_recovered():
                 self._take(record)
-            self._check_kept()
             self.readable = True
+            self._check_kept()
         except IntegrityError as problem:
             self.state = replace(self.state, lifecycle=State.ERROR, fault=problem.message)
 

@@ -131,6 +131,10 @@ class Psd:
         """The tamper input: every key is destroyed at once, whatever the state; the registers stay readable."""
         self._zeroize("tamper input")
 
+    def log_out(self) -> None:
+        """Ends the session of whoever is there."""
+        self._access.role = Role.NONE
+
     def fail_self_test(self, name: TestName, *, fails: bool = True) -> None:
         """The bench's control: from its next run on this test fails, or no longer does."""
         self._condition.fail(name, fails=fails)

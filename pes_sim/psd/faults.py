@@ -89,6 +89,8 @@ class FaultyStorage:
         self._faults = list(faults)
         self._pending: list[Write] = []
         self.operations = 0
+        self.cut_at = 0
+        """The operation that the latest power cut came in."""
         self.powered = True
 
     def add(self, fault: Fault) -> None:
@@ -203,6 +205,7 @@ class FaultyStorage:
         self._flush(reached)
         self._pending = []
         self.powered = False
+        self.cut_at = self.operations
         raise PowerCut
 
     def _check_power(self) -> None:

@@ -92,6 +92,8 @@ class Nvram:
         self._end = 0
         self._firsts: list[tuple[int, str]] = []
         self._broken = False
+        self._head = 0
+        """What the head says, as far as this is known."""
         self._dead: tuple[str, int, int] | None = None
         """Segment, offset and length of a record that failed, and that may have reached the disk all the same."""
         self._recovered: list[Record] = []
@@ -140,6 +142,8 @@ class Nvram:
         name = f"log-{self.sequence + 1:016d}.seg"
         if _HEAD not in self._storage.names():
             self._storage.create(_HEAD, 2 * PAGE)
+        if self._firsts and not self._head:
+            self._write_head(self._firsts[-1][0])  # beside more than one segment it is never blank
         try:
             self._storage.create(name, 2 * self._bank)
             self._put(name, 0, first)
@@ -238,7 +242,7 @@ class Nvram:
 
     def _open(self) -> None:
         names = [name for name in self._storage.names() if _SEGMENT.fullmatch(name)]
-        head = self._read_head(bool(names))
+        self._head = head = self._read_head(bool(names))
         newest: list[Record] = []
         while names:
             whole = _first(names[-1]) <= head or self._storage.size(names[-1]) == 2 * self._bank
@@ -251,6 +255,8 @@ class Nvram:
                 self._storage.remove(begun)
             except StorageFailed:
                 self._broken = True  # it can be read all the same
+        if not head and len(names) > 1:
+            raise IntegrityError(f"{_HEAD} is blank beside {len(names)} segments", hint=_NO_OLDER)
         if head and not (newest and _first(names[-1]) >= head):
             raise IntegrityError(f"the segment of record {head} is missing or empty", hint=_NO_OLDER)
         if not newest:
@@ -289,6 +295,7 @@ class Nvram:
         for at in (0, PAGE):  # one after the other: a cut tears one copy at most
             self._storage.write(_HEAD, at, data)
             self._storage.sync(_HEAD)
+        self._head = first
 
     def _check_numbers(self) -> None:
         expected = self._recovered[0].sequence

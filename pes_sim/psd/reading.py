@@ -110,6 +110,7 @@ class Reader:
         place, records = self._log_cursor
         if place != (wanted, newest):
             records = self._books.pieces_from(wanted)
+        self._log_cursor = ((0, 0), iter(()))  # one that fails half-way would go on as if it had come to the end
         entries = [self._dispenser.entry(record) for record in itertools.islice(records, LOG_CHUNK)]
         following = entries[-1]["record"] + 1 if len(entries) == LOG_CHUNK else 0
         self._log_cursor = ((following, newest if following else -1), records)

@@ -18,7 +18,7 @@ def directory(tmp_path: Path) -> Path:
     """A directory with two parts and a note."""
     root = tmp_path / "m1"
     (root / "psd").mkdir(parents=True)
-    for name in ("one", "psd/two", "notes.txt"):
+    for name in ("meter.key", "psd/two.seg", "notes.txt"):
         (root / name).write_text("old")
     return root
 
@@ -27,15 +27,15 @@ def files(directory: Path) -> dict[str, str]:
     return {str(path.relative_to(directory)): path.read_text() for path in directory.rglob("*") if path.is_file()}
 
 
-OLD = {"one": "old", "psd/two": "old", "notes.txt": "old"}
-NEW = {"one": "new", "jobs/three": "new", "notes.txt": "old"}
+OLD = {"meter.key": "old", "psd/two.seg": "old", "notes.txt": "old"}
+NEW = {"meter.key": "new", "jobs/three.json": "new", "notes.txt": "old"}
 
 
 def decided(directory: Path) -> None:
     staged = stage(directory)
-    staged.write("one", [b"n", b"ew"])
-    staged.write("jobs/three", [b"new"])
-    decide(directory, staged, ["psd/two"])
+    staged.write("meter.key", [b"n", b"ew"])
+    staged.write("jobs/three.json", [b"new"])
+    decide(directory, staged, ["psd/two.seg"])
 
 
 def test_parts_come_and_go_and_what_is_none_stays(directory: Path) -> None:
@@ -49,7 +49,7 @@ def test_parts_come_and_go_and_what_is_none_stays(directory: Path) -> None:
 
 
 def test_what_was_not_decided_is_dropped(directory: Path) -> None:
-    stage(directory).write("one", [b"new"])
+    stage(directory).write("meter.key", [b"new"])
     assert is_unfinished(directory)
     finish(directory)
     assert files(directory) == OLD
@@ -59,8 +59,8 @@ def test_what_was_not_decided_is_dropped(directory: Path) -> None:
 
 def test_what_was_carried_out_in_part_is_carried_out(directory: Path) -> None:
     decided(directory)
-    (directory / DECIDED / "one").replace(directory / "one")
-    (directory / "psd" / "two").unlink()
+    (directory / DECIDED / "meter.key").replace(directory / "meter.key")
+    (directory / "psd" / "two.seg").unlink()
     finish(directory)
     assert files(directory) == NEW
 
@@ -68,15 +68,15 @@ def test_what_was_carried_out_in_part_is_carried_out(directory: Path) -> None:
 def test_new_parts_are_for_their_owner_alone(directory: Path) -> None:
     decided(directory)
     finish(directory)
-    modes = {name: (directory / name).stat().st_mode & 0o777 for name in ("one", "jobs", "jobs/three")}
-    assert modes == {"one": 0o600, "jobs": 0o700, "jobs/three": 0o600}
+    modes = {name: (directory / name).stat().st_mode & 0o777 for name in ("meter.key", "jobs", "jobs/three.json")}
+    assert modes == {"meter.key": 0o600, "jobs": 0o700, "jobs/three.json": 0o600}
 
 
 def test_a_part_is_staged_once(directory: Path) -> None:
     staged = stage(directory)
-    staged.write("one", [])
-    with pytest.raises(StorageFailed, match="one: File exists"):
-        staged.write("one", [])
+    staged.write("meter.key", [])
+    with pytest.raises(StorageFailed, match=r"meter\.key: File exists"):
+        staged.write("meter.key", [])
     with pytest.raises(StorageFailed, match=r"meter\.restore\.tmp: File exists"):
         stage(directory)
 
@@ -101,8 +101,11 @@ LISTS = {
     "numbers": '{"put": [1], "remove": []}',
     "a name that leads elsewhere": '{"put": [], "remove": ["../kept"]}',
     "an absolute name": '{"put": ["/etc/passwd"], "remove": []}',
+    "a file that is no part": '{"put": [], "remove": ["notes.txt"]}',
+    "the lock": '{"put": [], "remove": ["psd/lock"]}',
+    "its data centre": '{"put": [], "remove": ["provider/provider.sqlite"]}',
     "nested beyond reason": "[" * 100_000,
-    "a part that is in neither place": '{"put": ["four"], "remove": []}',
+    "a part that is in neither place": '{"put": ["ca.pem"], "remove": []}',
 }
 
 
@@ -133,7 +136,7 @@ def test_what_others_may_have_put_there_is_not_carried_out(directory: Path) -> N
     (directory / DECIDED).chmod(0o777)
     with pytest.raises(HostileDirectory, match="others may write to"):
         finish(directory)
-    assert files(directory)["one"] == "old"
+    assert files(directory)["meter.key"] == "old"
 
 
 @pytest.mark.parametrize("folder", ["psd", "jobs", DECIDED])
@@ -151,6 +154,6 @@ def test_a_folder_that_is_a_link_is_not_gone_into(directory: Path, folder: str) 
 def test_the_list_is_text_that_a_person_can_read(directory: Path) -> None:
     decided(directory)
     document = json.loads((directory / DECIDED / "list.json").read_text())
-    assert document == {"put": ["one", "jobs/three"], "remove": ["psd/two"]}
+    assert document == {"put": ["meter.key", "jobs/three.json"], "remove": ["psd/two.seg"]}
     assert not os.path.lexists(directory / UNDECIDED)
     assert replacing.DECIDED in os.listdir(directory)

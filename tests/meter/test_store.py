@@ -266,3 +266,15 @@ def test_a_database_in_memory_needs_no_file() -> None:
     store.add(FIRST)
     assert store.totals() == (1, 740)
     store.close()
+
+
+@pytest.mark.parametrize("damage", ["DELETE FROM carried", "UPDATE carried SET pieces = 'abc'"])
+def test_what_is_carried_forward_and_damaged_is_named(store: MeterStore, path: Path, damage: str) -> None:
+    store.close()
+    with sqlite3.connect(path) as other:
+        other.execute(damage)
+    other.close()
+    again = MeterStore(path)
+    with pytest.raises(StorageFailed, match="what it carries forward is damaged"):
+        again.totals()
+    again.close()

@@ -209,7 +209,7 @@ def over_the_line(rig: Rig, batch: object, max_frame: int = 4096) -> Frame:
 def test_a_batch_whose_answer_no_frame_holds_is_refused_before_anything_is_paid(max_frame: int, most: int) -> None:
     rig = operational()
     refusal = message.read_refusal(over_the_line(rig, pieces(*[1] * (most + 1)), max_frame))
-    assert (refusal.status, refusal.detail["most"]) == (Status.BAD_FIELD, most)
+    assert (refusal.status, refusal.detail["most"]) == (Status.ANSWER_TOO_LONG, most)
     assert rig.registers()["piece_count"] == 0
     answer = over_the_line(rig, pieces(*[1] * most), max_frame)
     assert answer.status == Status.OK

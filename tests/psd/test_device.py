@@ -903,3 +903,15 @@ def test_a_key_store_that_is_away_costs_the_meter_no_attempt() -> None:
     rig.now += HOUR
     rig.log_in()
     rig.dispense()
+
+
+def test_registers_are_read_where_only_an_older_part_of_the_log_is_missing() -> None:
+    rig = operational(100_000, bank=SMALL_BANK)
+    while len(rig.storage.names()) < 6:
+        rig.dispense(postage_mills=1)
+    known = rig.registers()
+    rig.storage.remove(min(name for name in rig.storage.names() if name.startswith("log-")))
+    rig.power_on(log_in=False)
+    assert rig.status()["state"] == "ERROR"
+    assert "has not acknowledged them" in rig.status()["lock_reasons"][0]
+    assert rig.registers() == known

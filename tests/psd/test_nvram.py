@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import random
 import struct
@@ -332,7 +333,7 @@ def test_a_mended_copy_is_synced_before_it_counts_as_mended() -> None:
     storage.areas = filled(8).areas
     storage.areas[FIRST][3 * ALIGN + 20] ^= 1
     assert opened(storage).repaired == 1
-    assert calls == ["write", "sync"]
+    assert calls == ["write", "sync", "sync"]  # the last one is for what was read
 
 
 @pytest.mark.parametrize("bank", [0, BANK])
@@ -680,3 +681,51 @@ def test_a_shorter_record_in_its_place_leaves_nothing_of_it() -> None:
     append(nvram, 1)
     append(nvram, 2)
     assert bodies(storage) == ["body 0", "body 1", "body 2"]
+
+
+def test_a_blank_head_beside_more_than_one_segment_is_no_head() -> None:
+    storage = filled(40)
+    segments = [name for name in storage.names() if name.startswith("log-")]
+    assert len(segments) > 2
+    storage.areas[HEAD] = bytearray(len(storage.areas[HEAD]))
+    with pytest.raises(IntegrityError, match=f"blank beside {len(segments)} segments"):
+        opened(storage)
+    for name in segments[1:]:
+        del storage.areas[name]
+    opened(storage)
+
+
+def test_a_head_that_could_not_be_written_is_written_before_there_are_two_segments() -> None:
+    class Headless(MemoryStorage):
+        stuck = True
+
+        def write(self, name: str, offset: int, data: bytes) -> None:
+            if name == HEAD and self.stuck:
+                raise StorageFailed("EIO")
+            super().write(name, offset, data)
+
+    storage = Headless()
+    nvram = opened(storage)
+    with contextlib.suppress(StorageFailed):
+        for number in range(100):
+            append(nvram, number)
+    assert sum(name.startswith("log-") for name in storage.names()) == 1
+    storage.stuck = False
+    for number in range(100):
+        append(nvram, number)
+    opened(storage)
+
+
+def test_a_segment_that_was_reclaimed_for_all_that_the_medium_says_is_read_no_more() -> None:
+    class Lying(MemoryStorage):
+        def remove(self, name: str) -> None:
+            super().remove(name)
+            raise StorageFailed("EIO")
+
+    storage = Lying()
+    nvram = opened(storage)
+    for number in range(60):
+        append(nvram, number)
+    with pytest.raises(StorageFailed):
+        nvram.reclaim(nvram.sequence)
+    assert next(nvram.read_from(1)).sequence == nvram.oldest > 1

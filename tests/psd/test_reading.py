@@ -222,3 +222,23 @@ def test_a_disk_that_says_no_while_the_log_is_read_refuses_by_a_status_of_the_ro
     with pytest.raises(StorageFailed) as caught:
         rig.ask("read_log", first_record=1)
     assert caught.value.status in BY_NAME["read_log"].statuses
+
+
+def test_a_log_that_cannot_be_read_further_says_so_again_when_asked_again() -> None:
+    rig = operational(1_000_000, bank=16384)
+    for _ in range(150):
+        rig.dispense(postage_mills=1)
+    rotten = [name for name in rig.storage.names() if name.startswith("log-")][1]
+    area = rig.storage.areas[rotten]  # type: ignore[attr-defined]
+    area[len(area) // 2 :] = bytes(len(area) // 2)
+    following, said = 1, []
+    for _ in range(100):
+        try:
+            following = rig.ask("read_log", first_record=following)["next_record"]
+        except StorageFailed as problem:
+            said.append(problem.message)
+        if len(said) == 3 or not following:
+            break
+    assert len(said) == 3
+    assert len(set(said)) == 1
+    assert "are missing or rotten" in said[0]

@@ -30,6 +30,8 @@ def run_run(options: argparse.Namespace) -> int:
             port = meter.serve_psd_pty() if options.psd else meter.serve_pty()
             kind = "psd" if options.psd else "meter"
             _say(event="ready", port=port, device_kind=kind, pid=os.getpid(), **_state(meter))
+            if _operations(meter):
+                meter.on_cut()  # it came while the meter was switched on
             signal.sigwait(_STOPS)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -371,7 +371,7 @@ def test_a_batch_whose_answer_would_not_fit_is_refused_before_anything_is_paid(a
 def test_what_is_no_list_of_pieces_is_left_to_the_service_to_refuse() -> None:
     for pieces in (7, bytes(100)):
         refusal = refusal_of(of(pieces), device := Batches())
-        assert (refusal.status, len(device.asked)) == (Status.ANSWER_TOO_LONG, 1)
+        assert (refusal.status, len(device.asked)) == (Status.BAD_FIELD, 1)
         assert refusal.detail == {"field": "pieces"}
     assert refusal_of(message.request(BATCH, {}, ID), Batches()).detail == {"field": "pieces"}
 

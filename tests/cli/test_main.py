@@ -43,6 +43,7 @@ def test_every_error_of_ours_gets_an_exit_code() -> None:
     }
     assert {name for name, code in codes.items() if code == program.EXIT_USAGE} == {
         "MoneyError",
+        "AnswerTooLong",
         "FieldError",
         "LayoutError",
         "PayloadError",

@@ -186,9 +186,11 @@ class Nvram:
             name = self._firsts[0][1]
             try:
                 self._storage.remove(name)
-            finally:
-                if name not in self._storage.names():  # it may be gone for all that it failed
-                    del self._firsts[0]
+            except StorageFailed:  # it may be gone for all that
+                there = self._storage.names()
+                self._firsts = [place for place in self._firsts if place[1] in there]
+                raise
+            del self._firsts[0]
 
     # Reading
 

@@ -83,6 +83,7 @@ class MeterDevice:
         self.centre = centre
         self._connection = Connection(connection)
         self._turn = threading.RLock()
+        self._bare = BarePsd(psd, self._turn)
         self._own: Mapping[str, Callable[[Values, bytes, int], Values]] = {
             "print_piece": self._print_piece,
             "quote": self._quote,
@@ -125,7 +126,7 @@ class MeterDevice:
     @property
     def psd(self) -> BarePsd:
         """Its PSD, for a port of its own, or for a look from another thread: it takes turns with the meter."""
-        return BarePsd(self._psd, self._turn)
+        return self._bare
 
     # Its own services
 

@@ -268,6 +268,26 @@ def test_the_provider_locks_it_sets_its_time_and_moves_it() -> None:
         assert meter.info()["licensing_zip"] == "10001"
 
 
+@pytest.mark.parametrize("seed", ["", "a seed"])
+def test_a_meter_whose_log_rots_again_and_again_is_recovered_each_time(tmp_path: Path, seed: str) -> None:
+    create(tmp_path / "m", seed=seed)
+    for time in range(1, 4):
+        with VirtualMeter(tmp_path / "m") as meter:
+            meter.refill(10_000)
+            meter.print_piece(department="100")
+            meter.check_in()
+            meter.print_piece(department="100")
+        for path in (tmp_path / "m" / "psd").glob("log-*.seg"):
+            path.write_bytes(b"\xa5" * path.stat().st_size)
+        with VirtualMeter(tmp_path / "m") as meter:
+            assert meter.recover().lock_reasons == ["register fault"]
+            assert meter.unlock().state == "OPERATIONAL"
+            meter.check_in()
+            registers = meter.registers()
+            assert (registers.ascending_mills, registers.control_sum_mills) == (time * 1_480, time * 10_000)
+            assert [d.postage_mills for d in meter.departments()] == [time * 1_480]
+
+
 def test_an_order_that_a_meter_does_not_pass_on_is_named_with_those_that_it_does() -> None:
     with VirtualMeter() as meter:
         for service in ("renew_key", "refill_complete", "open"):

@@ -105,8 +105,10 @@ class MeterDevice:
         with self._turn:
             if name in PASSED_THROUGH:
                 answer = self._session.execute(name, request, request_id=request_id, now=now)
-                if name == "reauthorize":
+                if name in ("reauthorize", "recover"):
                     self._look_again()
+                if name == "recover":
+                    self._complaint, self._compared = "", False
                 return answer
             service = BY_NAME[name]
             check_all(service.request, request)

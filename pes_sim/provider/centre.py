@@ -224,7 +224,8 @@ class DataCentre:
         What it printed is for the caller to establish: registers that are too low give postage away, and ones that are
         too high take it. What is left follows: all that was granted, less what was printed. A refill under way counts
         as had, since its grant was booked; no message that the PSD signed before is answered with money any more.
-        Raises `RefusedByProvider` for registers below what it last reported, or above what was granted.
+        So it is only for a PSD in state ERROR: any other would have to be reconciled before it is served again. Raises
+        `RefusedByProvider` for registers below what it last reported, or above what was granted.
         """
         with self._transaction() as connection:
             psd = self._registry.get(connection, psd_serial)

@@ -82,6 +82,21 @@ def test_it_serves_again_and_all_books_agree(tmp_path: Any, printed: int, bank: 
     bench.centre.close()
 
 
+def test_no_number_of_the_log_is_used_twice_though_all_segments_are_gone(bench: Bench) -> None:
+    bench.meter.check_in()
+    for _ in range(30):
+        bench.print()
+    for name in bench.storage.names():
+        if name.startswith("log-"):
+            del bench.storage.areas[name]
+    bench.power_on()
+    recover(bench, 30 * 740, 30)
+    unlock(bench)
+    assert bench.print()["record"] > 30
+    bench.meter.check_in()
+    agree(bench)  # a piece of a number that the database knows would not have been taken into it
+
+
 def test_withdrawn_it_pays_back_exactly_the_rest_and_never_comes_back(bench: Bench) -> None:
     bench.print()
     bench.meter.check_in()
@@ -159,6 +174,17 @@ def test_an_order_for_another_device_of_the_customer_is_refused(bench: Bench) ->
     with pytest.raises(NotForThisDevice):
         bench.ask("recover", message=message)
     assert other.ask("get_status")["state"] == "OPERATIONAL"
+
+
+def test_what_was_wrong_between_the_meter_and_its_psd_before_is_looked_at_anew(bench: Bench) -> None:
+    bench.print()
+    bench.device._complaint = "the meter's database holds something else"
+    bench.psd._books.stop("a test said so")
+    recover(bench, 740, 1)
+    unlock(bench)
+    bench.print()
+    bench.meter.check_in()
+    agree(bench)
 
 
 # A refill under way

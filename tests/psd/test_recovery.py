@@ -258,6 +258,52 @@ def test_a_withdrawn_device_gives_its_final_statement_and_never_comes_back(rot: 
     assert rig.status()["state"] == "ERROR"
 
 
+def test_nor_when_it_only_wrote_a_stop_down() -> None:
+    rig = withdrawn()
+    last = rig.ask("get_statement")["statement"]
+    del areas_of(rig)[REPORT]
+    assert rig.ask("get_statement")["statement"] == last
+    rig.psd._books.stop("a test said so")
+    rig.power_on(log_in=False)
+    with pytest.raises(RefusedInState, match="withdrawn, and that is for good"):
+        recover(rig, **registers(6 * 740, 6, funds=6 * 740))
+
+
+@pytest.mark.parametrize("spoiled", [0, 1])
+def test_either_bank_tells_who_it_is(spoiled: int) -> None:
+    rig = lived()
+    del areas_of(rig)[REPORT]
+    head(areas_of(rig))
+    for name in logs(areas_of(rig)):
+        for page in range(spoiled * PAGE, 2 * BANK, 2 * PAGE):
+            areas_of(rig)[name][page : page + PAGE] = bytes(PAGE)
+    rig.power_on(log_in=False)
+    assert rig.ask("get_info")["psd_serial"] == SERIAL
+    recover(rig)
+
+
+def test_a_report_in_the_logs_place_and_a_record_in_the_heads_stop_the_device() -> None:
+    rig = lived()
+    report = bytes(areas_of(rig)[REPORT][:COPY])
+    number = int.from_bytes(report[8:16], "little")
+    record = next(record for record in rig.psd._books._log().read_from(number) if record.sequence == number)
+    area = areas_of(rig)[record.segment]
+    for at in range(record.span):
+        page, within = divmod(record.offset + at, PAGE)
+        for bank in (0, 1):
+            area[(2 * page + bank) * PAGE + within] = report[at]
+    rig.power_on(log_in=False)
+    assert rig.status()["state"] == "ERROR"
+    recover(rig)
+    rig = lived()
+    record_of_state = rig.psd._books._wreck._frame(Kind.STATE, b"", 1)
+    for at in (0, PAGE):
+        areas_of(rig)[HEAD][at : at + len(record_of_state)] = record_of_state
+    rig.power_on(log_in=False)
+    assert rig.status()["state"] == "ERROR"
+    recover(rig)
+
+
 def test_one_copy_of_the_report_is_enough_and_without_one_there_is_nothing() -> None:
     rig = wrecked(middle_of_newest)
     area = areas_of(rig)[REPORT]
@@ -391,6 +437,18 @@ def test_a_recovered_device_is_locked_with_the_registers_ordered_and_serves_once
     assert len(rig.ask("read_log", first_record=1)["entries"]) == 1
 
 
+def test_where_all_segments_are_gone_it_goes_on_above_the_report_all_the_same() -> None:
+    rig = wrecked(all_are_missing)
+    reported = rig.read("checkin_report", rig.ask("get_statement")["statement"])["log_sequence"]
+    recover(rig)
+    assert rig.status()["log_sequence"] > reported + 1  # the report's own record
+    rig.power_on(log_in=False)
+    head(areas_of(rig))
+    rig.power_on(log_in=False)
+    with pytest.raises(BadMessage, match="would fall"):  # the registers ordered are the newest, not the report's
+        recover(rig, **REPORTED)
+
+
 def test_without_a_power_cycle_it_serves_as_well() -> None:
     rig = wrecked()
     recover(rig)
@@ -425,13 +483,33 @@ def test_nothing_goes_on_that_was_under_way() -> None:
     assert rig.report()["message_number"] > GAP
 
 
+def test_nor_does_a_cancelled_refill_or_a_check_in() -> None:
+    rig = lived()
+    rig.request_refill(2_000)
+    rig.ask("refill_cancel")
+    receipt = rig.receipt(rig.report())
+    everything(areas_of(rig))
+    rig.power_on(log_in=False)
+    recover(rig)
+    with pytest.raises(NothingPending):
+        rig.ask("checkin_complete", message=receipt)
+    rig.log_in()
+    assert rig.report()["reports"] == []  # which named the log that is gone
+    unlocked(rig)
+    rig.refill(1_000)
+
+
 def test_locks_that_held_hold_still() -> None:
     rig = lived()
     rig.ask("lock", message=rig.order("lock_order", lock_reasons=["provider lock"]))
     rig.report()
     everything(areas_of(rig))
     rig.power_on(log_in=False)
-    assert recover(rig)["lock_reasons"] == ["register fault", "provider lock"]
+    message = order(rig)
+    said = messages.peek(message, "recovery_order")[1]
+    assert rig.ask("recover", message=message)["lock_reasons"] == ["register fault", "provider lock"]
+    with pytest.raises(NothingPending):  # one order a challenge
+        rig.ask("unlock", message=answer("unlock_order", said, lock_reasons=["register fault"]))
 
 
 def test_the_clock_is_the_providers_and_never_before_the_last_piece() -> None:
@@ -447,6 +525,10 @@ def test_the_clock_is_the_providers_and_never_before_the_last_piece() -> None:
     recover(rig, device_time=NOON - DAY)
     assert rig.status()["device_time"] == rig.now
     rig = wrecked(head)
+    rig.now -= HOUR  # a host that sets its clock back: the device's stands still until it is set
+    recover(rig, device_time=rig.now + 2 * HOUR)
+    assert rig.status()["device_time"] == rig.now + 2 * HOUR
+    rig = wrecked(head)
     with pytest.raises(BadTime):
         recover(rig, device_time=rtc.LAST + 1)
 
@@ -461,6 +543,17 @@ def test_a_battery_that_failed_meanwhile_is_settled_by_the_order() -> None:
     assert rig.status()["lock_reasons"] == ["register fault"]
     rig.power_on(log_in=False)
     assert rig.status()["lock_reasons"] == ["register fault"]
+
+
+def test_and_one_that_had_failed_before() -> None:
+    rig = lived()
+    rig.rtc = Rtc(battery_failed=True)
+    rig.power_on(log_in=False)
+    assert rig.status()["lock_reasons"] == ["date fault"]
+    rig.rtc = Rtc()
+    head(areas_of(rig))
+    rig.power_on(log_in=False)
+    assert recover(rig)["lock_reasons"] == ["register fault"]
 
 
 @pytest.mark.parametrize("profile", ["FIPS 140-2", "FIPS 140-3"])

@@ -11,12 +11,13 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 from pes_sim.clock import Clock, SystemClock, VirtualClock
 from pes_sim.entropy import Entropy, SeededEntropy, SystemEntropy, child
-from pes_sim.errors import FieldError, UsageError
+from pes_sim.errors import FieldError, RefusedInState, UsageError
 from pes_sim.link.client import Client
 from pes_sim.link.device import Endpoint
 from pes_sim.link.ports import PtyServer, open_host
@@ -26,12 +27,12 @@ from pes_sim.meter.device import MeterDevice
 from pes_sim.meter.home import MeterHome, StoredClock, check_place, create_home, finish_home, open_home
 from pes_sim.meter.meter import LocalCaller, Meter, MeterStatus
 from pes_sim.meter.services import BY_NAME
-from pes_sim.money import mills
+from pes_sim.money import dollars, mills
 from pes_sim.provider.centre import DataCentre
 from pes_sim.provider.pki import pem
 from pes_sim.psd.faults import Fault, PowerCut
 from pes_sim.psd.fields import Values
-from pes_sim.psd.lifecycle import Lock
+from pes_sim.psd.lifecycle import Lock, State
 from pes_sim.psd.locks import LOCKS
 from pes_sim.psd.policy import Regime
 from pes_sim.psd.profile import Profile
@@ -52,6 +53,15 @@ _ORDERS: Final[Mapping[str, str]] = {
     "reauthorize": "reauthorization",
 }
 """Services of the PSD that the meter passes on, with the kind of message that orders them."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrintedSoFar:
+    """What a meter has printed in its life: postage in mills, pieces, and how many of these were of zero value."""
+
+    ascending_mills: int
+    piece_count: int
+    zero_piece_count: int = 0
 
 
 class VirtualMeter(Meter):
@@ -146,6 +156,37 @@ class VirtualMeter(Meter):
         """
         held = [reason for reason in self.status().lock_reasons if reason in PROVIDERS_LOCKS]
         return self.order("unlock", lock_reasons=list(reasons) or held)
+
+    def recover(self, printed: PrintedSoFar | None = None) -> MeterStatus:
+        """Has the provider bring back a meter whose PSD cannot read its log; it is locked then, until `unlock`.
+
+        `printed` is what it printed in its life. Without it the meter's own database is the evidence. Raises
+        `UsageError` where that is none, or knows of more; `RefusedByProvider` or `BadMessage` for less than the meter
+        has reported, or than its PSD can still read.
+        """
+        state = self.status().state
+        if state != State.ERROR:
+            raise RefusedInState(f"the meter is {state}: there is nothing to recover", state=state)
+        self.departments()  # pieces that wait for the database are taken over first, or this raises
+        found = self._home.store.evidence()
+        shown = PrintedSoFar(*found) if found else None
+        if printed is None and shown is None:
+            raise UsageError(
+                "the meter's database does not show what was printed: it is empty, or pieces are missing in it",
+                hint="Say what was printed: postage, pieces, and those of zero value",
+            )
+        pieces, postage = self._home.store.totals()
+        told = printed or shown
+        assert told is not None
+        if told.ascending_mills < postage or told.piece_count < pieces:
+            raise UsageError(
+                f"the meter's database shows {pieces} pieces of {dollars(postage)}, more than that",
+                hint="What was printed is at least what is in there",
+            )
+        challenge = self._caller.call("challenge", {})
+        message = self.centre.recover(self.info()["psd_serial"], challenge, **asdict(told))
+        self._caller.call("recover", {"message": message})
+        return self.status()
 
     @property
     def psd(self) -> Endpoint:

@@ -138,7 +138,7 @@ class Rig:
     def order(self, kind: str, **fields: Any) -> bytes:
         """A provider's order over a fresh challenge; registers as the device's own unless `fields` say otherwise."""
         challenge = self.challenge()
-        known = self.registers()
+        known = {} if set(REGISTERS) <= set(fields) else self.registers()
         values = {"psd_serial": SERIAL, "nonce": challenge["nonce"], "message_number": challenge["message_number"]}
         return sign(kind, values | known | fields)
 

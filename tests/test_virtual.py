@@ -20,7 +20,15 @@ import pytest
 
 from pes_sim.clock import HOUR, MINUTE, VirtualClock
 from pes_sim.entropy import SystemEntropy
-from pes_sim.errors import FieldError, LinkError, LockedCheckinOverdue, NotAuthenticated, RefusedByProvider, UsageError
+from pes_sim.errors import (
+    FieldError,
+    LinkError,
+    LockedCheckinOverdue,
+    NotAuthenticated,
+    RefusedByProvider,
+    StorageFailed,
+    UsageError,
+)
 from pes_sim.indicium import layout
 from pes_sim.indicium.api import verify
 from pes_sim.indicium.verify import Verdict
@@ -267,6 +275,46 @@ def test_the_provider_locks_it_sets_its_time_and_moves_it() -> None:
         assert meter.order("set_time", device_time=later).device_time == later
         meter.order("reauthorize", licensing_zip="10001", customer="B", utc_offset_minutes=0)
         assert meter.info()["licensing_zip"] == "10001"
+
+
+@pytest.mark.parametrize("seed", ["", "a seed"])
+def test_a_meter_whose_log_rots_again_and_again_is_recovered_each_time(tmp_path: Path, seed: str) -> None:
+    create(tmp_path / "m", seed=seed)
+    for time in range(1, 4):
+        with VirtualMeter(tmp_path / "m") as meter:
+            meter.refill(10_000)
+            meter.print_piece(department="100")
+            meter.check_in()
+            meter.print_piece(department="100")
+        for path in (tmp_path / "m" / "psd").glob("log-*.seg"):
+            path.write_bytes(b"\xa5" * path.stat().st_size)
+        with VirtualMeter(tmp_path / "m") as meter:
+            assert meter.recover().lock_reasons == ["register fault"]
+            assert meter.unlock().state == "OPERATIONAL"
+            meter.check_in()
+            registers = meter.registers()
+            assert (registers.ascending_mills, registers.control_sum_mills) == (time * 1_480, time * 10_000)
+            assert [d.postage_mills for d in meter.departments()] == [time * 1_480]
+
+
+def test_pieces_that_wait_for_the_database_are_evidence_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    with VirtualMeter() as meter:
+        meter.refill(10_000)
+        meter.print_piece(department="100")
+        with monkeypatch.context() as broken:
+
+            def refuse(*_: object) -> None:
+                raise StorageFailed("the disk said no")
+
+            broken.setattr(meter.home.store, "add", refuse)
+            meter.print_piece(department="100")
+            for path in (meter.home.directory / "psd").glob("log-*.seg"):
+                path.write_bytes(b"\xa5" * path.stat().st_size)
+            meter._device._psd._books.stop("a test said so")
+            with pytest.raises(StorageFailed):
+                meter.recover()
+        assert meter.recover().state == "LOCKED"
+        assert meter.registers().ascending_mills == 1_480
 
 
 def test_an_order_that_a_meter_does_not_pass_on_is_named_with_those_that_it_does() -> None:

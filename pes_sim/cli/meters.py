@@ -6,20 +6,25 @@ import argparse
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pes_sim.clock import SystemClock, iso, parse_duration, parse_iso
-from pes_sim.errors import MoneyError, UsageError
+from pes_sim.errors import IntegrityError, MoneyError, UsageError
 from pes_sim.meter.job import read_rows
 from pes_sim.meter.meter import MeterStatus
 from pes_sim.money import dollars, parse
+from pes_sim.psd import messages
 from pes_sim.psd.lifecycle import Lock
 from pes_sim.psd.locks import LOCKS
 from pes_sim.psd.policy import Regime
 from pes_sim.psd.profile import Profile
+from pes_sim.psd.registers import REGISTERS
 from pes_sim.psd.services import BY_NAME as PSD_SERVICES
 from pes_sim.virtual import DEFAULT_DEPARTMENTS, VirtualMeter, create
+
+_STATEMENTS: Final = tuple(kind.name for kind in messages.KINDS if kind.signer == "psd")
 
 
 def run_new(options: argparse.Namespace) -> int:
@@ -68,15 +73,31 @@ def run_status(options: argparse.Namespace) -> int:
     hours = document["hours_to_lockout"]
     print(f"  check-in   {f'within {hours} h, or it locks' if hours >= 0 else f'overdue by {-hours} h'}")
     print(f"  clock      {document['device_time']} ({document['clock']}), its date is {document['today']}")
-    print(f"  used       {dollars(document['ascending_mills'])}")
-    print(f"  available  {dollars(document['descending_mills'])}")
-    print(f"  control    {dollars(document['control_sum_mills'])}")
-    print(f"  pieces     {document['piece_count']}")
-    print(f"  reprints   {document['reprint_count']}")
+    if document["ascending_mills"] is None:
+        _print_unreadable(document, options.directory)
+    else:
+        print(f"  used       {dollars(document['ascending_mills'])}")
+        print(f"  available  {dollars(document['descending_mills'])}")
+        print(f"  control    {dollars(document['control_sum_mills'])}")
+        print(f"  pieces     {document['piece_count']}")
+        print(f"  reprints   {document['reprint_count']}")
     for code, total in document["departments"].items():
         print(f"  department {code} {total['name']}: {total['piece_count']} pieces, {dollars(total['postage_mills'])}")
     print(f"  {document['notice']}")
     return 0
+
+
+def _print_unreadable(document: Mapping[str, Any], directory: Path) -> None:
+    """What a meter whose PSD cannot read its registers has said of them, and what brings it back."""
+    last, said = document["last_report"], "is lost as well"
+    if last:
+        said = (
+            f"says {dollars(last['ascending_mills'])} used, {dollars(last['descending_mills'])} available, "
+            f"{last['piece_count']} pieces (get_statement gives it)"
+        )
+    print(f"  registers  cannot be read; the last signed report {said}")
+    remedy = f"the provider's order brings it back, locked at first: pes-sim meter recover {directory}"
+    print(f"  recovery   {remedy if document['psd_serial'] else 'nothing is left that says which PSD this is'}")
 
 
 def print_state(document: Mapping[str, Any], directory: Path) -> None:
@@ -91,7 +112,7 @@ def print_state(document: Mapping[str, Any], directory: Path) -> None:
 
 def status_document(meter: VirtualMeter) -> dict[str, Any]:
     """Everything that `status --json` prints."""
-    info, status, registers = meter.info(), meter.status(), meter.registers()
+    info, status = meter.info(), meter.status()
     return {
         "psd_serial": info["psd_serial"],
         "model_id": info["model_id"],
@@ -111,11 +132,7 @@ def status_document(meter: VirtualMeter) -> dict[str, Any]:
         "device_time": iso(status.device_time),
         "clock": meter.home.config.clock,
         "today": status.today,
-        "ascending_mills": registers.ascending_mills,
-        "descending_mills": registers.descending_mills,
-        "control_sum_mills": registers.control_sum_mills,
-        "piece_count": registers.piece_count,
-        "zero_piece_count": registers.zero_piece_count,
+        **_registers(meter),
         "reprint_count": status.reprint_count,
         "refill_pending_mills": status.refill_pending_mills,
         "self_tests_failed": status.self_tests_failed,
@@ -125,6 +142,17 @@ def status_document(meter: VirtualMeter) -> dict[str, Any]:
             for d in meter.departments()
         },
     }
+
+
+def _registers(meter: VirtualMeter) -> dict[str, Any]:
+    """The registers; where the PSD cannot read them, what its last signed report says of them beside."""
+    try:
+        return asdict(meter.registers())
+    except IntegrityError:
+        statement = meter.statement()
+    said = messages.peek(statement, *_STATEMENTS)[1] if statement else {}
+    last = {name: said[name] for name in REGISTERS if name in said}
+    return dict.fromkeys(REGISTERS, None) | {"last_report": last or None}
 
 
 def _what_clears(reason: str, directory: Path) -> str:

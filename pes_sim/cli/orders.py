@@ -1,4 +1,5 @@
-"""`pes-sim meter …`: what provider and customer do to a meter now and then. Lock, unlock, withdraw, cancel, self-test.
+"""`pes-sim meter …`: what provider and customer do to a meter now and then. Lock, unlock, recover, withdraw, cancel,
+self-test.
 
 `--json` gives the document of `status --json` as it is afterwards, with what the action itself had to say.
 """
@@ -9,10 +10,10 @@ import argparse
 import json
 from typing import Any
 
-from pes_sim.cli.meters import print_state, status_document
+from pes_sim.cli.meters import amount, print_state, status_document
 from pes_sim.errors import UsageError
 from pes_sim.money import dollars
-from pes_sim.virtual import PROVIDERS_LOCKS, VirtualMeter
+from pes_sim.virtual import PROVIDERS_LOCKS, PrintedSoFar, VirtualMeter
 
 
 def run_cancel_refill(options: argparse.Namespace) -> int:
@@ -62,6 +63,24 @@ def run_unlock(options: argparse.Namespace) -> int:
         cleared = [reason for reason in before if reason not in document["lock_reasons"]]
         print_state(document, options.directory)
         print(f"  cleared: {', '.join([*cleared, 'wrong proofs of identity, if any'])}")
+    return 0
+
+
+def run_recover(options: argparse.Namespace) -> int:
+    """`pes-sim meter recover DIR`"""
+    printed = None
+    given = options.pieces is not None
+    if (options.used is not None) != given or (options.zero_pieces is not None and not given):
+        raise UsageError("--used and --pieces belong together", hint="Without both, the meter's database is looked at")
+    if given:
+        printed = PrintedSoFar(amount("--used", options.used), options.pieces, options.zero_pieces or 0)
+    with VirtualMeter(options.directory) as meter:
+        meter.recover(printed)
+        document = status_document(meter)
+    if not _printed(options, document):
+        print_state(document, options.directory)
+        used, left = dollars(document["ascending_mills"]), dollars(document["descending_mills"])
+        print(f"  recovered with {used} used in {document['piece_count']} pieces, {left} available")
     return 0
 
 

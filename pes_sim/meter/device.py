@@ -110,8 +110,10 @@ class MeterDevice:
                 if name in _REPORTS:
                     self._make_safe(now)  # what the answer acknowledges may leave the PSD's log
                 answer = self._session.execute(name, request, request_id=request_id, now=now)
-                if name == "reauthorize":
+                if name in ("reauthorize", "recover"):
                     self._look_again()
+                if name == "recover":
+                    self._complaint, self._compared = "", False
                 return answer
             service = BY_NAME[name]
             check_all(service.request, request)

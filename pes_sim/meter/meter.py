@@ -188,6 +188,12 @@ class Meter:
         """The registers."""
         return _registers(self._caller.call("get_registers", {}))
 
+    def statement(self) -> bytes:
+        """The PSD's last word, signed: of one withdrawn its final statement, of one that has stopped its last report;
+        empty where that is lost, too.
+        """
+        return bytes(self._caller.call("get_statement", {})["statement"])
+
     def self_test(self) -> SelfTestRun:
         """Runs every self-test of the PSD. In the 140-2 profile one that fails stops it, until the power goes."""
         answer = self._caller.call("self_test", {})

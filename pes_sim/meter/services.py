@@ -38,9 +38,9 @@ OWN: Final = (
 # fmt: on
 
 PASSED_THROUGH: Final = (
-    "get_info", "get_status", "get_registers", "get_certificates", "self_test", "read_log",
+    "get_info", "get_status", "get_registers", "get_certificates", "get_statement", "self_test", "read_log",
     "refill_begin", "refill_complete", "refill_cancel", "withdraw_begin", "withdraw_complete", "checkin_begin",
-    "checkin_complete", "challenge", "reauthorize", "set_time", "lock", "unlock",
+    "checkin_complete", "challenge", "reauthorize", "set_time", "lock", "unlock", "recover",
 )  # fmt: skip
 """Messages to and from the provider may also be carried by whoever is at the port: they prove themselves."""
 

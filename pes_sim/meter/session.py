@@ -18,6 +18,7 @@ from pes_sim.psd.device import Psd
 from pes_sim.psd.fields import Values
 from pes_sim.psd.lifecycle import State
 from pes_sim.psd.roles import Role
+from pes_sim.psd.services import BY_NAME
 
 _OUT_OF_SERVICE: Final[Mapping[str, str]] = {
     State.UNINITIALIZED: "The PSD is blank: it is made into a meter by initialize and authorize",
@@ -48,7 +49,7 @@ class Session:
     def execute(self, name: str, request: Values, *, request_id: bytes, now: int) -> Values:
         """See `Psd.execute`. Raises `NotAuthenticated`, naming `meter.key`, when the PSD does not know this meter."""
         try:
-            if name == "challenge" and not self._tried:
+            if name == "challenge" and not self._tried and self._stands_open(now):
                 # Whoever asks wants to have it signed elsewhere, and a login of ours would meanwhile use it up.
                 with contextlib.suppress(NotAuthenticated):
                     self._open(now)
@@ -60,6 +61,11 @@ class Session:
         except RefusedInState as refusal:
             refusal.hint = _OUT_OF_SERVICE.get(str(refusal.detail.get("state")), refusal.hint)
             raise
+
+    def _stands_open(self, now: int) -> bool:
+        """Whether the PSD is in a state in which anybody can log in. One that waits for its recovery is not."""
+        state = self._psd.execute("get_status", {}, request_id=b"", now=now)["state"]
+        return state in BY_NAME["authenticate"].states
 
     def _open(self, now: int) -> None:
         self._tried = True

@@ -218,6 +218,17 @@ class MeterStore:
             carried = self._carried()
         return int(count) + carried[0], int(postage) + carried[1]
 
+    def evidence(self) -> tuple[int, int, int] | None:
+        """Postage in mills, pieces, and those of zero value, where the newest piece bears out that none before it is
+        missing; None where it does not, or there is none. (Whether pieces after it are missing, nothing here can tell.)
+        """
+        pieces, postage = self.totals()
+        with self._errors():
+            newest = self._db.execute(
+                "SELECT ascending_mills, piece_count, zero_piece_count FROM piece ORDER BY record DESC LIMIT 1"
+            ).fetchone()
+        return newest if newest is not None and tuple(newest[:2]) == (postage, pieces) else None
+
     def printed_by_day(self) -> list[tuple[str, int, int]]:
         """Day, pieces, mills: what a specimen log lists (39 CFR 501.9(b): collected and destroyed daily)."""
         with self._errors():

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Final
 from pes_sim.clock import Clock
 from pes_sim.entropy import Entropy
 from pes_sim.errors import BadMessage, FieldError, RefusedByProvider, StaleMessage, StorageFailed
+from pes_sim.money import dollars
 from pes_sim.provider.answers import Answer, Answers
 from pes_sim.provider.decisions import Decide, Decider, Decision
-from pes_sim.provider.judgement import BOOKS
+from pes_sim.provider.judgement import BOOKS, unrecoverable
 from pes_sim.provider.ledger import Ledger
 from pes_sim.provider.pki import Pki
 from pes_sim.provider.registry import Registered, Registry
@@ -34,8 +35,17 @@ from pes_sim.psd.roles import Role
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-ORDERS: Final = tuple(kind for order in inbox.ORDERS.values() if order.waiting is None for kind in order.kinds)
+ORDERS: Final = tuple(
+    kind
+    for order in inbox.ORDERS.values()
+    if order.waiting is None and not order.sets_registers
+    for kind in order.kinds
+)
 """The orders to a device in service: each over a challenge of its own. A grant, say, answers a request and is none."""
+NUMBERS_BEYOND: Final = 1 << 32
+"""Message numbers that a recovered device skips: what it sent before, and what nobody has seen, then comes late."""
+RECORDS_BEYOND: Final = 1 << 20
+"""Numbers of the log that it skips at least: more than a device dispenses without an acknowledgement."""
 
 
 class DataCentre:
@@ -205,6 +215,47 @@ class DataCentre:
             granted = values["control_sum_mills"]
             self._registry.update(connection, psd.psd_serial, granted_mills=granted, last_report=b"", **seen)
             self._answers.forget_numbers_after(connection, psd.psd_serial, values["message_number"])
+
+    def recover(
+        self, psd_serial: int, challenge: Values, *, ascending_mills: int, piece_count: int, zero_piece_count: int
+    ) -> bytes:
+        """The order by which a PSD that cannot read its registers goes on, over a challenge of it. Then unlock it.
+
+        What it printed is for the caller to establish: registers that are too low give postage away, and ones that are
+        too high take it. What is left follows: all that was granted, less what was printed. A refill under way counts
+        as had, since its grant was booked; no message that the PSD signed before is answered with money any more.
+        So it is only for a PSD in state ERROR: any other would have to be reconciled before it is served again. Raises
+        `RefusedByProvider` for registers below what it last reported, or above what was granted.
+        """
+        with self._transaction() as connection:
+            psd = self._registry.get(connection, psd_serial)
+            if psd.withdrawn:
+                raise RefusedByProvider(f"PSD {psd_serial} was withdrawn from service, and its postage paid back")
+            registers = {
+                "ascending_mills": ascending_mills,
+                "descending_mills": psd.granted_mills - ascending_mills,
+                "control_sum_mills": psd.granted_mills,
+                "piece_count": piece_count,
+                "zero_piece_count": zero_piece_count,
+            }
+            if complaint := unrecoverable(psd, registers):
+                raise RefusedByProvider(
+                    f"PSD {psd_serial} cannot go on with these registers: {complaint}",
+                    hint=f"It has reported {dollars(psd.ascending_mills)} used in {psd.piece_count} pieces, "
+                    f"{psd.zero_piece_count} of them of zero value; {dollars(psd.granted_mills)} were granted",
+                )
+            numbers = {
+                "newest_number": psd.message_number + NUMBERS_BEYOND,
+                "log_sequence": psd.log_sequence + RECORDS_BEYOND,
+            }
+            answered = {name: challenge[name] for name in ("nonce", "message_number")}
+            said = {"psd_serial": psd_serial} | answered | registers
+            message = self._sign("recovery_order", said, device_time=self._clock.now(), **numbers)
+            self._registry.update(
+                connection, psd_serial, message_number=numbers["newest_number"],
+                log_sequence=numbers["log_sequence"], last_report=b"", **registers,
+            )  # fmt: skip
+            return message
 
     # One answer a message
 

@@ -51,6 +51,21 @@ def judge(known: Registered, values: Values, *, grants_may_be_under_way: bool) -
     return [Complaint(text, lock) for holds, text, lock in rules if not holds]
 
 
+def unrecoverable(known: Registered, registers: Values) -> str:
+    """Why a PSD that is `known` cannot go on with `registers` after a recovery; empty where it can."""
+    spent = registers["ascending_mills"] - known.ascending_mills
+    pieces = registers["piece_count"] - known.piece_count
+    zero = registers["zero_piece_count"] - known.zero_piece_count
+    rules = (
+        (spent >= 0, "the ascending register is below what it last reported"),
+        (pieces >= 0, "the piece count is below what it last reported"),
+        (0 <= zero <= pieces, "the count of zero-value pieces does not fit"),
+        (spent == 0 or pieces > zero, "postage was used without a piece"),
+        (registers["descending_mills"] >= 0, "more was used than was granted"),
+    )
+    return next((complaint for holds, complaint in rules if not holds), "")
+
+
 def cancellation_fits(known: Registered, values: Values, amount: int) -> bool:
     """Whether a PSD that cancels a refill of `amount`, which was granted, can have done without the money.
 

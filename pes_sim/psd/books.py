@@ -2,6 +2,8 @@
 
 * `book`, `book_all` and `commit` are the only ways to change anything but a fault, and each is one durable write.
 * The money invariants are checked at every commit and again at recovery.
+* What a storage that cannot be trusted still holds (`wreck`) says who the device is, and is a lower bound of what it
+  spent. It is never served from: only a log that the provider's order begins anew is.
 * The answer to a request id is remembered as far back as one whole segment of the log: some 4,000 pieces, or 160
   check-ins, refills or logins.
 """
@@ -9,7 +11,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from pes_sim.errors import IntegrityError, PesError, StorageFailed
@@ -20,26 +22,31 @@ from pes_sim.psd.piece import Piece
 from pes_sim.psd.registers import Registers, check_step
 from pes_sim.psd.state import Answer, PsdState, Snapshot
 from pes_sim.psd.storage import Storage
+from pes_sim.psd.wreck import Wreck
 
 
 class Books:
     """State, registers, the log's hash chain, as of the last commit; `time` also as of the last request.
 
-    A storage that cannot be trusted does not raise: the state is ERROR then, and `readable` is false.
+    A storage that cannot be trusted does not raise: the state is ERROR then, `readable` is false, and the state is what
+    was `salvaged`. `halted`: in an ERROR that ends with the power.
     """
 
+    state: PsdState
+    registers: Registers
+    _answers: dict[bytes, Record]
+    _newest: Record | None
+    _nvram: Nvram | None
+
     def __init__(self, storage: Storage, key: bytes, bank: int) -> None:
-        self.state = PsdState()
-        self.registers = Registers()
-        self.time = 0
-        self.last_dispense = 0
-        self.reprints = 0
-        self.chain = bytes(32)
-        self.readable = False
-        self._answers: dict[bytes, Record] = {}
-        self._newest: Record | None = None
-        self._segments = ("", "")
-        self._nvram: Nvram | None = None
+        self._medium = (storage, key, bank)
+        self._wreck = Wreck(storage, key, bank)
+        self.halted = False
+        self.salvaged: Snapshot | None = None
+        """The newest state that a log which cannot be opened still holds, with the registers of the newest record."""
+        self.found = 0
+        """The number of that record."""
+        self._forget()
         try:
             self._nvram = Nvram(storage, key, bank)
             for record in self._nvram.take_recovered():
@@ -47,7 +54,23 @@ class Books:
             self.readable = True
             self._check_kept()
         except IntegrityError as problem:
+            if not self.readable:
+                self._forget()  # of a log that breaks off, nothing counts
+                self._salvage()
             self.state = replace(self.state, lifecycle=State.ERROR, fault=problem.message)
+
+    def _forget(self) -> None:
+        self.state = PsdState()
+        self.registers = Registers()
+        self.time = 0
+        self.last_dispense = 0
+        self.reprints = 0
+        self.chain = bytes(32)
+        self.readable = False
+        self._answers = {}
+        self._newest = None
+        self._segments = ("", "")
+        self._nvram = None
 
     @property
     def sequence(self) -> int:
@@ -96,6 +119,26 @@ class Books:
         with contextlib.suppress(StorageFailed):  # the next one tries again
             self._log().reclaim(after.acknowledged)
 
+    def keep_report(self, answer: Answer) -> None:
+        """Keeps a message that states the registers, with the state as of the last commit, where no rot of the log
+        reaches it. As well as can be.
+        """
+        with contextlib.suppress(StorageFailed):
+            self._wreck.keep_report(self._encoded(self.state, self.registers, answer), self.sequence)
+
+    def begin_anew(self, begun: Snapshot, above: int) -> None:
+        """Begins another log, with the snapshot `begun` as its first record and nothing before it, by a number above
+        `above`. Raises `StorageFailed`; then the device is in ERROR as before, until the next power-on at least.
+        """
+        first = self._wreck.beyond(max(above, self.found, self.sequence))
+        # What was before is settled by whoever ordered this: nothing of it waits to be acknowledged.
+        begun = replace(begun, state=replace(begun.state, acknowledged=first - 1))
+        self._wreck.begin_anew(first, state.encode(begun))
+        opened = Books(*self._medium)  # from the medium, as the next power-on will
+        if not opened.readable:
+            raise IntegrityError(f"the log that was begun cannot be read: {opened.state.fault}")
+        vars(self).update(vars(opened))
+
     def stop(self, fault: str) -> None:
         """State ERROR, written down if the storage still allows it."""
         if self.state.lifecycle in (State.ERROR, State.ZEROIZED):
@@ -108,6 +151,7 @@ class Books:
     def halt(self, fault: str) -> None:
         """State ERROR until the power goes: what failed may be well again then, so nothing is written down."""
         if self.state.lifecycle is not State.ZEROIZED:
+            self.halted = True
             self.state = replace(self.state, lifecycle=lifecycle.after(self.state.lifecycle, Event.FAULT), fault=fault)
 
     def write_down(self) -> None:
@@ -116,6 +160,23 @@ class Books:
             self._remember(b"", self._nvram.append(Kind.STATE, self._whole_state(), self._whole_state))
 
     # Looking back
+
+    def last_known(self) -> Snapshot | None:
+        """The newest state with the newest registers, of a log that can be read or one that cannot; None where nothing
+        is left.
+        """
+        if not self.readable:
+            return self.salvaged
+        return state.decode(self._whole_state())
+
+    def last_report(self) -> bytes:
+        """The last message that stated the registers; empty when there is none that can be read."""
+        try:
+            report = self._wreck.report()
+            reply = state.decode(report.body).answer.reply if report else {}
+        except IntegrityError:
+            return b""
+        return bytes(reply.get("statement") or reply.get("message") or b"")
 
     def registers_twice(self) -> tuple[bytes, bytes]:
         """The registers in use, and as the newest record holds them, read again from the storage; encoded."""
@@ -168,6 +229,16 @@ class Books:
 
     # Recovery
 
+    def _salvage(self) -> None:
+        """Takes from a log that cannot be opened who the device is, and the newest registers. They are not served."""
+        try:
+            report = self._wreck.report()
+            self.found, self.salvaged = _newest_of([*([report] if report else []), *self._wreck.salvage()])
+        except IntegrityError:  # only a newer version knows it: an older record must not take its place
+            return
+        if self.salvaged is not None:
+            self.state, self.time = self.salvaged.state, self.salvaged.time
+
     def _take(self, record: Record) -> None:
         if record.kind is Kind.STATE:
             self._take_state(record)
@@ -205,6 +276,22 @@ class Books:
             raise IntegrityError(f"the log's hash chain breaks at record {record.sequence}")
         self._note(done, chain)
         self.time = done.time
+
+
+def _newest_of(records: Iterable[Record]) -> tuple[int, Snapshot | None]:
+    """The newest state in records of a log, with the registers of the pieces after it; and the newest number."""
+    found, known = 0, None
+    for record in records:
+        if record.kind in (Kind.STATE, Kind.REPORT):
+            if record.sequence >= found:
+                found, known = record.last, state.decode(record.body)
+            continue
+        for single in each_piece(record):
+            if known is not None and single.sequence > found:
+                done = piece.decode(single.body)
+                found = single.sequence
+                known = replace(known, registers=done.registers, time=done.time, last_dispense=done.time)
+    return found, known
 
 
 def each_piece(record: Record) -> list[Record]:

@@ -47,10 +47,7 @@ class Condition:
             with contextlib.suppress(PesError):
                 keys.zeroize()
         try:
-            self.tests.power_on()
-            if books.state.keys:
-                self.tests.need(Algorithm.AES_256_KEY_WRAP)
-            keys.load(books.state.keys)
+            self.make_ready(keys)
         except KeysGone:
             # A cut came between their end and the record of it; or a file was lost, and may be put back.
             books.state = replace(books.state, lifecycle=State.ZEROIZED, fault="the keys are gone")
@@ -58,6 +55,13 @@ class Condition:
             books.halt(problem.message)  # not for good: the right file may be put back
         except SelfTestFailed as problem:
             self._halt(problem)
+
+    def make_ready(self, keys: KeyStore) -> None:
+        """Runs the tests of the profile and loads the keys. Raises what is wrong."""
+        self.tests.power_on()
+        if self._books.state.keys:
+            self.tests.need(Algorithm.AES_256_KEY_WRAP)
+        keys.load(self._books.state.keys)
 
     def need(self, algorithms: Sequence[Algorithm]) -> None:
         """Raises `SelfTestFailed` unless each has passed its tests, which run now if they have not yet."""
@@ -84,7 +88,10 @@ class Condition:
         if (failure := self._stopped_by) is not None:
             return SelfTestFailed(failure.message, hint=failure.hint, **failure.detail)
         why = self._books.state.fault
-        return IntegrityError(f"the device is in state ERROR: {why}", hint="It can still be read, tested and zeroized")
+        hint = "" if self._books.halted else "; the provider's recovery order may bring it back"
+        return IntegrityError(
+            f"the device is in state ERROR: {why}", hint=f"It can still be read, tested and zeroized{hint}"
+        )
 
     def rules_changed(self) -> None:
         """Another profile was chosen: its tests are due."""

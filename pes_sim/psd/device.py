@@ -5,7 +5,8 @@
 * State, then role: what the state does not allow is refused first, and by the same status for everybody.
 * Time never runs back but by the provider's order: the device reckons with its own clock (`rtc`), and after a restart
   goes on from the latest instant that a record wrote down.
-* A broken invariant or record stops the device: state ERROR, in which it can only be read, tested and zeroized.
+* A broken invariant or record stops the device: state ERROR, in which it can only be read, tested and zeroized, until
+  the provider's recovery order says with which registers it goes on.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from pes_sim.errors import (
     UnknownService,
 )
 from pes_sim.indicium.layout import Layout
-from pes_sim.psd import lifecycle, locks, piece, rtc, services, state
+from pes_sim.psd import lifecycle, locks, piece, recovery, rtc, services, state
 from pes_sim.psd.access import Access
 from pes_sim.psd.books import Books
 from pes_sim.psd.changes import CHANGES
@@ -78,7 +79,7 @@ class Psd:
         self._storage = storage
         self._clock = DeviceClock(rtc)
         self._books = Books(storage, keys.derive("log"), bank)
-        self._entropy = child(entropy, f"psd after record {self._books.sequence}")
+        self._entropy = child(entropy, f"psd after record {max(self._books.sequence, self._books.found)}")
         self._access = Access()
         self._dispenser = Dispenser(self._books, keys, layout, log_limit)
         self._unwritten = False
@@ -170,7 +171,8 @@ class Psd:
 
     def _check_allowed(self, service: Service) -> None:
         s = self._books.state
-        if s.lifecycle not in service.states:
+        # A stop that ends with the power, as for a self-test, leaves nothing to be done that needs an algorithm.
+        if s.lifecycle not in service.states or (s.lifecycle is State.ERROR and self._books.halted and service.needs):
             if s.lifecycle is State.ERROR:
                 raise self._condition.refusal()
             if s.lifecycle is State.LOCKED:
@@ -206,6 +208,8 @@ class Psd:
         self._check_allowed(service)
         if service.name in SPENDING:
             return self._dispenser.dispense(service.name, request, request_id)
+        if service.name == "recover":
+            return self._recover(request, request_id, now)
         return self._change(service, request, request_id, now)
 
     def _change(self, service: Service, request: Values, request_id: bytes, now: int) -> Values:
@@ -216,7 +220,7 @@ class Psd:
             log_sequence=books.sequence, chain=books.chain, reprints=books.reprints,
             last_dispense=books.last_dispense, curve=self._curve, tests=self._condition.tests, storage=self._storage,
         )  # fmt: skip
-        profile, before = books.state.profile, books.time
+        profile, before, was = books.state.profile, books.time, books.state
         try:
             outcome = change.apply(books.state, body, tools)
             answer = Answer(request_id, service.name, _digest(request), outcome.reply)
@@ -227,6 +231,8 @@ class Psd:
             if change.keys:
                 self._restore_keys()
             raise
+        if outcome.state != was and (outcome.reply.get("message") or outcome.reply.get("statement")):
+            books.keep_report(answer)
         if outcome.time is not None:
             self._clock.was_set()
         if books.state.profile is not profile:
@@ -237,6 +243,24 @@ class Psd:
             self._access.role = Role.NONE
         self._dispenser.renew()
         return {**outcome.reply}
+
+    def _recover(self, request: Values, request_id: bytes, now: int) -> Values:
+        """Begins another log by the provider's order. Whatever keeps it from that leaves the device as it was."""
+        books = self._books
+        known = recovery.check_known(books.last_known())
+        order = self._open_order("recover", request["message"])
+        answer = Answer(request_id, "recover", _digest(request))
+        begun = recovery.begin(known, order, answer, time=books.time, now=now)
+        try:
+            self._condition.make_ready(self._keys)
+            books.begin_anew(begun, order["log_sequence"])
+        finally:
+            if books.state.lifecycle is State.ERROR:
+                self._keys.load(b"")
+        self._clock.was_set()
+        self._access.nonce, self._access.role = b"", Role.NONE
+        self._dispenser.renew()
+        return {**begun.answer.reply}
 
     def _restore_keys(self) -> None:
         """The keys as they were. A store that does not give them now may do so after the next power-on."""
@@ -249,7 +273,7 @@ class Psd:
         books = self._books
         self._access.forget_old(books.time)
         values = open_order(name, message, books.state, (self._access.nonce, self._access.number))
-        if rolled_back(values, books.registers):
+        if rolled_back(name, values, books.registers):
             # A message that comes again and again must not fill the log.
             if self._unwritten or Lock.ROLLBACK_FOUND not in books.state.locks:
                 self._commit_lock((Lock.ROLLBACK_FOUND,), reading=True)

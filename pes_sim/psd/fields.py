@@ -137,6 +137,13 @@ FIELDS: Final = (
         "Earlier reports since the last receipt, and that one: the log's length, "
         "8 bytes, big-endian, and the chain then",
     ),
+    Field(
+        79,
+        "newest_number",
+        Form.UINT,
+        _U63,
+        "A message number that no message of the PSD has had; it goes on from there",
+    ),
     # The log
     Field(60, "first_record", Form.UINT, _U63, "Number of the first record wanted"),
     Field(61, "entries", Form.BLOBS, 1 << 16, "Pieces: each a CBOR map of the fields of one"),

@@ -26,11 +26,13 @@ Waiting = tuple[bytes, int]
 class Order:
     """For a service that carries a provider's message: which kinds it takes, and what they answer.
 
-    Without `waiting` it is the challenge.
+    Without `waiting` it is the challenge. `sets_registers`: those in the message are to be the device's, where others'
+    are what the provider knows of.
     """
 
     kinds: tuple[str, ...]
     waiting: Callable[[PsdState], Waiting] | None = None
+    sets_registers: bool = False
 
 
 ORDERS: Final[Mapping[str, Order]] = {
@@ -48,6 +50,7 @@ ORDERS: Final[Mapping[str, Order]] = {
     "load_certificate": Order(("certificate_load",)),
     "load_key": Order(("key_load",)),
     "software_begin": Order(("software_manifest",)),
+    "recover": Order(("recovery_order",), sets_registers=True),
 }
 
 
@@ -74,6 +77,8 @@ def uses_challenge(name: str) -> bool:
     return name in ORDERS and ORDERS[name].waiting is None
 
 
-def rolled_back(known: Values, own: Registers) -> bool:
+def rolled_back(name: str, known: Values, own: Registers) -> bool:
     """The provider has heard of registers from this device only; who is behind them was put back."""
-    return bool(known["ascending_mills"] > own.ascending or known["piece_count"] > own.pieces)
+    return not ORDERS[name].sets_registers and bool(
+        known["ascending_mills"] > own.ascending or known["piece_count"] > own.pieces
+    )

@@ -2,8 +2,8 @@
 
 * Everything that changes the state is in `TRANSITIONS`. What is not in it is refused, by name of state and event.
 * LOCKED has reasons, several at once: `psd/locks.py`. A refill or withdrawal under way is a sub-state beside the state.
-* Nothing leads out of ERROR but zeroization; nothing at all leads out of ZEROIZED. (An ERROR that was not written down,
-  as a self-test's is not, ends with the power.)
+* Nothing leads out of ERROR but the provider's recovery and zeroization; nothing at all leads out of ZEROIZED. (An
+  ERROR that was not written down, as a self-test's is not, ends with the power.)
 
 States are tied to their sources in docs/fidelity.md. The names are ours unless that page says otherwise.
 """
@@ -65,6 +65,7 @@ class Event(StrEnum):
     LOCK = "a reason to lock"
     UNLOCK = "last reason cleared"
     WITHDRAW = "withdrawal granted"
+    RECOVER = "recovery ordered"
     FAULT = "integrity or self-test failure"
     ZEROIZE = "zeroize, tamper"
 
@@ -78,7 +79,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
     State.OPERATIONAL: {Event.LOCK: State.LOCKED, Event.WITHDRAW: State.WITHDRAWN, **_ALWAYS},
     State.LOCKED: {Event.UNLOCK: State.OPERATIONAL, Event.WITHDRAW: State.WITHDRAWN, **_ALWAYS},
     State.WITHDRAWN: {**_ALWAYS},
-    State.ERROR: {**_ALWAYS},
+    State.ERROR: {Event.RECOVER: State.LOCKED, **_ALWAYS},
     State.ZEROIZED: {Event.ZEROIZE: State.ZEROIZED},
 }
 

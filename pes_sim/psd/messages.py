@@ -76,6 +76,7 @@ KINDS: Final = (
     _provider(21, "certificate_load", "psd_certificate"),
     _provider(22, "key_load", "slot wrapped_secret"),
     _provider(23, "software_manifest", "software_id size digest"),
+    _provider(24, "recovery_order", "newest_number log_sequence device_time"),
     Kind(18, "login", "role", fields("psd_serial nonce role certificate")),
 )
 # fmt: on

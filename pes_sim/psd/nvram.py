@@ -7,7 +7,7 @@
   going on from an older one would print money.
 * Segments are files of fixed size, zeroed beforehand. Each begins with a whole state record, so that opening reads the
   newest segment and the one before it, however long the log is. The head says which is the newest at least, so that one
-  that was taken away is missed.
+  that was taken away is missed; and, in a log that was begun anew (`wreck`), before which number nothing counts.
 
 A record may stand for several things that become durable together (a batch): it takes as many numbers as it says.
 
@@ -41,7 +41,7 @@ KEPT: Final = 2
 
 _HEADER: Final = struct.Struct("<4sBBHQ")
 _SEGMENT: Final = re.compile(r"log-[0-9]{16}\.seg")
-_HEAD: Final = "head.seg"
+HEAD: Final = "head.seg"
 _NO_OLDER: Final = "The device must not go on from an older state; its last signed report is with the provider"
 _PUT_BACK: Final = "Put the segment back from a copy; the registers are not concerned"
 _OVERHEAD: Final = _HEADER.size + MAC_LENGTH
@@ -54,9 +54,11 @@ class Kind(IntEnum):
     PIECE = 2
     HEAD = 3
     BATCH = 4
+    REPORT = 5
 
 
 _KINDS: Final = frozenset(Kind)
+IN_LOG: Final = frozenset({Kind.STATE, Kind.PIECE, Kind.BATCH})
 
 
 class Record(NamedTuple):  # not a dataclass: two are made for every debit, and a tuple costs a quarter
@@ -91,6 +93,8 @@ class Nvram:
         self.sequence = 0
         self._end = 0
         self._firsts: list[tuple[int, str]] = []
+        self._base = 0
+        """The first number that counts, in a log that was begun anew."""
         self._broken = False
         self._head = 0
         """What the head says, as far as this is known."""
@@ -140,8 +144,8 @@ class Nvram:
         if len(first) > self._bank:
             raise StorageFull(f"a state record of {len(first)} bytes does not fit a bank of {self._bank}")
         name = f"log-{self.sequence + 1:016d}.seg"
-        if _HEAD not in self._storage.names():
-            self._storage.create(_HEAD, 2 * PAGE)
+        if HEAD not in self._storage.names():
+            self._storage.create(HEAD, 2 * PAGE)
         if self._firsts and not self._head:
             self._write_head(self._firsts[-1][0])  # beside more than one segment it is never blank
         try:
@@ -243,13 +247,15 @@ class Nvram:
         return a[within], b[within]
 
     def _open(self) -> None:
-        names = [name for name in self._storage.names() if _SEGMENT.fullmatch(name)]
+        names = self._segments()
         self._head = head = self._read_head(bool(names))
+        before_base = [name for name in names if first_of(name) < self._base]
+        names = names[len(before_base) :]
         newest: list[Record] = []
         while names:
-            whole = _first(names[-1]) <= head or self._storage.size(names[-1]) == 2 * self._bank
+            whole = first_of(names[-1]) <= head or self._storage.size(names[-1]) == 2 * self._bank
             newest = self._scan(names[-1]) if whole else []
-            if newest or _first(names[-1]) <= head:
+            if newest or first_of(names[-1]) <= head:
                 break
             # Only a cut while the segment was being begun leaves it above the head, short, or without one good record.
             begun = names.pop()
@@ -258,18 +264,24 @@ class Nvram:
             except StorageFailed:
                 self._broken = True  # it can be read all the same
         if not head and len(names) > 1:
-            raise IntegrityError(f"{_HEAD} is blank beside {len(names)} segments", hint=_NO_OLDER)
-        if head and not (newest and _first(names[-1]) >= head):
+            raise IntegrityError(f"{HEAD} is blank beside {len(names)} segments", hint=_NO_OLDER)
+        if head and not (newest and first_of(names[-1]) >= head):
             raise IntegrityError(f"the segment of record {head} is missing or empty", hint=_NO_OLDER)
         if not newest:
             return
         self._sync(names[-1])
-        self._firsts = [(_first(name), name) for name in names]
+        self._firsts = [(first_of(name), name) for name in names]
         before = self._scan(names[-2]) if len(names) > 1 else []
         self._recovered = before + newest
         self._check_numbers()
         self.sequence = newest[-1].last
         self._end = newest[-1].offset + newest[-1].span
+        with contextlib.suppress(StorageFailed):  # the next power-on tries again
+            for name in before_base:
+                self._storage.remove(name)
+
+    def _segments(self) -> list[str]:
+        return [name for name in self._storage.names() if _SEGMENT.fullmatch(name)]
 
     def _sync(self, newest: str) -> None:
         """What a process that died has written lies in the system's cache, and what is read here counts as durable."""
@@ -280,23 +292,27 @@ class Nvram:
 
     def _read_head(self, expected: bool) -> int:
         """The first record of the segment that is the newest at least; 0 for a blank storage."""
-        if _HEAD not in self._storage.names():
+        if HEAD not in self._storage.names():
             if expected:
-                raise IntegrityError(f"{_HEAD} is missing beside the log's segments", hint=_NO_OLDER)
+                raise IntegrityError(f"{HEAD} is missing beside the log's segments", hint=_NO_OLDER)
             return 0
-        written = [self._storage.read(_HEAD, at, PAGE) for at in (0, PAGE)]
-        copies = [self._parse(data, 0, _HEAD, 0) for data in written]
-        if not any(copies) and any(map(any, written)):
+        written = [self._storage.read(HEAD, at, PAGE) for at in (0, PAGE)]
+        found = (self._parse(data, 0, HEAD, 0) for data in written)
+        copies = [copy for copy in found if copy is not None and copy.kind is Kind.HEAD]
+        if not copies and any(map(any, written)):
             raise IntegrityError(
-                f"neither copy of {_HEAD} can be read: rotten, or of another master key", hint=_NO_OLDER
+                f"neither copy of {HEAD} can be read: rotten, or of another master key", hint=_NO_OLDER
             )
-        return max((copy.sequence for copy in copies if copy is not None), default=0)
+        newest = max(copies, key=lambda copy: copy.sequence, default=None)
+        self._base = int.from_bytes(newest.body, "little") if newest else 0
+        return newest.sequence if newest else 0
 
     def _write_head(self, first: int) -> None:
-        data = self._frame(Kind.HEAD, b"", first)
+        base = self._base.to_bytes(8, "little") if self._base else b""
+        data = self._frame(Kind.HEAD, base, first)
         for at in (0, PAGE):  # one after the other: a cut tears one copy at most
-            self._storage.write(_HEAD, at, data)
-            self._storage.sync(_HEAD)
+            self._storage.write(HEAD, at, data)
+            self._storage.sync(HEAD)
         self._head = first
 
     def _check_numbers(self) -> None:
@@ -312,12 +328,10 @@ class Nvram:
             raise IntegrityError(f"{name} has {self._storage.size(name)} bytes, not {2 * self._bank}", hint=_NO_OLDER)
         bank_a, bank_b = self._banks(name, 0, self._bank)
         found: list[Record] = []
-        position, expected = 0, _first(name)
+        position, expected = 0, first_of(name)
         while last is None or expected <= last:
-            a = self._parse(bank_a, position, name, position)
-            b = self._parse(bank_b, position, name, position)
-            a = a if a is not None and a.sequence == expected else None
-            b = b if b is not None and b.sequence == expected else None
+            a = self._expected(bank_a, position, name, expected)
+            b = self._expected(bank_b, position, name, expected)
             record = a or b
             if record is None:
                 break
@@ -341,6 +355,11 @@ class Nvram:
                     hint=_NO_OLDER,
                 )
         return found
+
+    def _expected(self, bank: bytes, position: int, name: str, expected: int) -> Record | None:
+        """The log's record of number `expected` at `position`, if it is there."""
+        record = self._parse(bank, position, name, position)
+        return record if record is not None and record.sequence == expected and record.kind in IN_LOG else None
 
     def _find_later(self, bank: bytes, position: int, name: str, expected: int) -> int | None:
         """The number of a good record at or after `position` that a torn end cannot explain."""
@@ -375,6 +394,6 @@ class Nvram:
         return Record(sequence, Kind(kind), bank[position + _HEADER.size : end], segment, offset, span, more + 1)
 
 
-def _first(name: str) -> int:
+def first_of(name: str) -> int:
     """The number of a segment's first record, from its name."""
     return int(name[4:20])

@@ -30,28 +30,32 @@ def reauthorize(state: PsdState, message: Values, tools: Tools) -> Outcome:
 
 
 def set_time(state: PsdState, message: Values, tools: Tools) -> Outcome:
-    """Sets the device's clock. Never back past the last piece: no indicium is older than the one before it.
-
-    What was measured from an instant goes back with the clock, or setting it back would put the lockout off.
-    """
+    """Sets the device's clock. Never back past the last piece: no indicium is older than the one before it."""
     time = message["device_time"]
     if time < tools.last_dispense:
         raise BadTime(
             f"{iso(time)} is before the last piece, {iso(tools.last_dispense)}",
             hint="The clock is never set back past it", last_dispense=tools.last_dispense,
         )  # fmt: skip
+    after = locks.without(with_time(state, time, before=tools.time, now=tools.now), [Lock.DATE_FAULT])
+    return Outcome(after, {"device_time": time, "state": after.lifecycle.value}, time=time)
+
+
+def with_time(state: PsdState, time: int, *, before: int, now: int) -> PsdState:
+    """`state` with a clock that showed `before`, and shows `time` at the host's `now`. Raises `BadTime`.
+
+    What was measured from an instant goes back with the clock, or setting it back would put the lockout off.
+    """
     if time > rtc.LAST:
         raise BadTime(f"the time {time} is beyond the year 9999")
-    back = max(0, tools.time - time)
-    after = replace(
-        rtc.set_to(state, time, tools.now),
+    back = max(0, before - time)
+    return replace(
+        rtc.set_to(state, time, now),
         last_receipt=_earlier(state.last_receipt, back),
         last_inspection=_earlier(state.last_inspection, back),
         checkin_begun=_earlier(state.checkin_begun, back),
         attempts=tuple(Attempts(made.failed) for made in state.attempts),  # their waits were on the old time
     )
-    after = locks.without(after, [Lock.DATE_FAULT])
-    return Outcome(after, {"device_time": time, "state": after.lifecycle.value}, time=time)
 
 
 def _earlier(instant: int, back: int) -> int:

@@ -92,7 +92,8 @@ class Reader:
 
     def get_certificates(self, _: Values) -> Values:
         """What a verifier needs."""
-        self._check_readable()
+        if self._books.salvaged is None:
+            self._check_readable()
         s = self._books.state
         return {
             "psd_certificate": s.psd_certificate,
@@ -101,8 +102,8 @@ class Reader:
         }
 
     def get_statement(self, _: Values) -> Values:
-        """The final statement of a device that was withdrawn."""
-        return {"statement": self._books.state.final_statement}
+        """The final statement of a device that was withdrawn; of any other the last signed report, if it is kept."""
+        return {"statement": self._books.state.final_statement or self._books.last_report()}
 
     def read_log(self, request: Values) -> Values:
         """The next chunk of the log."""

@@ -165,7 +165,7 @@ SERVICES: Final = (
     _psd(0x05, "self_test", _EVERYBODY, _ALL, "", "self_tests_passed self_tests_failed",
          "Runs every self-test again. In the 140-2 profile a failure stops the device, until the power goes",
          Status.SELF_TEST_FAILED, changes=False),
-    _psd(0x06, "challenge", _EVERYBODY, _KEYED, "", "nonce message_number",
+    _psd(0x06, "challenge", _EVERYBODY, _READABLE, "", "nonce message_number",
          "A fresh nonce: for one login, or for one order of the provider's", changes=False, needs=(Algorithm.ENTROPY,)),
     _psd(0x07, "authenticate", _EVERYBODY, _KEYED, "role proof", "role",
          "Opens a session for a role that proves itself over the challenge's nonce",
@@ -205,6 +205,10 @@ SERVICES: Final = (
          "The whole package is there: its digest is checked, and it is in use", Status.NOTHING_PENDING,
          Status.BAD_MESSAGE),
 
+    _psd(0x1C, "recover", _PROVIDER, frozenset({State.ERROR}), "message", "state lock_reasons " + REGISTER_FIELDS,
+         "The registers to go on with, where the log cannot be read: another log is begun, and the device is locked",
+         Status.BAD_TIME),
+
     # Postage
     _psd(0x20, "dispense", _USER, _OPERATIONAL, _PIECE, _DISPENSED,
          "One indicium, debited before it is answered", *_SPENDING, needs=_SIGN_INDICIA),
@@ -236,8 +240,9 @@ SERVICES: Final = (
          "amount_mills reason statement " + REGISTER_FIELDS,
          "The provider's grant: the descending register goes to zero, and the device states so, signed, at last",
          needs=_SIGN),
-    _psd(0x36, "get_statement", _EVERYBODY, frozenset({State.WITHDRAWN}), "", "statement",
-         "The device's last word once more: its signed statement of the withdrawal", changes=False),
+    _psd(0x36, "get_statement", _EVERYBODY, frozenset({State.WITHDRAWN, State.ERROR}), "", "statement",
+         "The device's last word once more: its signed statement of the withdrawal; of a device that has stopped the "
+         "last signed report, or nothing", changes=False),
     _psd(0x38, "checkin_begin", _USER, WORKING, "", "message",
          "A signed report with a fresh nonce", needs=_ASK),
     _psd(0x39, "checkin_complete", _PROVIDER, WORKING, "message", "state lock_reasons reason seconds_to_lockout",

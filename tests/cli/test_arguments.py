@@ -28,6 +28,7 @@ COMMANDS = [
     "meter withdraw",
     "meter lock",
     "meter unlock",
+    "meter recover",
     "meter self-test",
     "meter run",
     "meter specimens",

@@ -17,7 +17,7 @@ from pes_sim.virtual import PROVIDERS_LOCKS, VirtualMeter
 from tests.cli.conftest import Cli
 from tests.meter.made import CUSTOMER, DEPOSIT, FUNDS, SERIAL
 
-ACTIONS = ["cancel-refill", "withdraw", "lock", "unlock", "self-test"]
+ACTIONS = ["cancel-refill", "withdraw", "lock", "unlock", "recover", "self-test"]
 
 
 def document(cli: Cli, *arguments: object, code: int = 0) -> dict[str, Any]:
@@ -120,6 +120,100 @@ def test_guesses_at_the_meters_secret_are_forgotten_by_an_unlock_without_a_reaso
         [f"Meter {SERIAL}: OPERATIONAL", "  cleared: wrong proofs of identity, if any"],
     )
     assert cli("meter", "refill", meter, "1.00").code == 0
+
+
+# --- recover ---------------------------------------------------------------------------------------------------------
+
+
+def rotten(meter: Path) -> Path:
+    """A meter that printed two pieces, reported one of them, and whose log has rotted away."""
+    with VirtualMeter(meter) as opened:
+        opened.print_piece(department="100")
+        opened.check_in()
+        opened.print_piece(department="100")
+    for path in (meter / "psd").glob("log-*.seg"):
+        path.write_bytes(b"\xa5" * path.stat().st_size)
+    return meter
+
+
+def test_a_meter_whose_log_has_rotted_says_what_it_reported_last_and_what_brings_it_back(cli: Cli, meter: Path) -> None:
+    result = cli("meter", "status", rotten(meter))
+    assert (result.code, result.err) == (0, "")
+    lines = result.out.splitlines()
+    assert lines[0] == f"Meter {SERIAL}: ERROR"
+    assert (
+        "  registers  cannot be read; the last signed report says $0.74 used, $99.26 available, 1 pieces "
+        "(get_statement gives it)"
+    ) in lines
+    assert f"  recovery   the provider's order brings it back, locked at first: pes-sim meter recover {meter}" in lines
+    said = status(cli, meter)
+    assert (said["ascending_mills"], said["last_report"]["ascending_mills"]) == (None, 740)
+    assert cli("meter", "unlock", meter).code == 1
+
+
+def test_recovered_and_unlocked_it_serves_again(cli: Cli, meter: Path) -> None:
+    result = cli("meter", "recover", rotten(meter))
+    assert (result.code, result.err) == (0, "")
+    assert result.out.splitlines() == [
+        f"Meter {SERIAL}: LOCKED",
+        f"  because: register fault. The provider clears it, by its order to unlock: pes-sim meter unlock {meter}",
+        "  recovered with $1.48 used in 2 pieces, $98.52 available",
+    ]
+    assert document(cli, "unlock", meter)["state"] == "OPERATIONAL"
+    assert cli("meter", "checkin", meter).code == 0
+    assert cli("meter", "refill", meter, "1.00").code == 0
+    assert document(cli, "withdraw", meter)["amount_mills"] == FUNDS - 1_480 + 1_000
+    assert (
+        cli("meter", "recover", meter).complaint()[0] == "pes-sim: the meter is WITHDRAWN: there is nothing to recover"
+    )
+
+
+def test_without_its_database_somebody_must_say_what_was_printed(cli: Cli, meter: Path) -> None:
+    rotten(meter)
+    for path in meter.glob("meter.sqlite*"):
+        path.unlink()
+    result = cli("meter", "recover", meter)
+    assert result.code == 2
+    assert result.complaint()[0].startswith("pes-sim: the meter's database does not show what was printed")
+    result = cli("meter", "recover", meter, "--used", "0.73", "--pieces", "1")
+    assert (result.code, "below what it last reported" in result.err) == (1, True)
+    said = document(cli, "recover", meter, "--used", "5.00", "--pieces", "7", "--zero-pieces", "1")
+    assert (said["state"], said["ascending_mills"], said["zero_piece_count"]) == ("LOCKED", 5_000, 1)
+    assert said["departments"]["(carried)"] == {
+        "name": "before the PSD's log begins", "piece_count": 7, "postage_mills": 5_000,
+    }  # fmt: skip
+
+
+def test_less_than_its_database_shows_is_refused_before_anything_is_signed(cli: Cli, meter: Path) -> None:
+    rotten(meter)
+    for options in (["--used", "0.74", "--pieces", "2"], ["--used", "1.48", "--pieces", "1"]):
+        result = cli("meter", "recover", meter, *options)
+        assert (result.code, result.complaint()[0]) == (
+            2, "pes-sim: the meter's database shows 2 pieces of $1.48, more than that",
+        )  # fmt: skip
+    assert cli("meter", "recover", meter).code == 0
+
+
+@pytest.mark.parametrize("options", [["--used", "1.00"], ["--pieces", "1"], ["--zero-pieces", "0"]])
+def test_postage_and_pieces_are_said_together(cli: Cli, meter: Path, options: list[str]) -> None:
+    result = cli("meter", "recover", rotten(meter), *options)
+    assert (result.code, result.complaint()[0]) == (2, "pes-sim: --used and --pieces belong together")
+
+
+def test_a_meter_that_serves_is_not_recovered(cli: Cli, meter: Path) -> None:
+    result = cli("meter", "recover", meter)
+    assert (result.code, result.complaint()[0]) == (1, "pes-sim: the meter is OPERATIONAL: there is nothing to recover")
+    assert cli("meter", "checkin", meter).code == 0
+
+
+def test_of_a_meter_of_which_nothing_is_left_the_status_says_so(cli: Cli, meter: Path) -> None:
+    rotten(meter)
+    (meter / "psd" / "last-report.seg").unlink()
+    result = cli("meter", "status", meter)
+    assert result.code == 0
+    assert "  registers  cannot be read; the last signed report is lost as well" in result.out.splitlines()
+    assert "  recovery   nothing is left that says which PSD this is" in result.out.splitlines()
+    assert cli("meter", "recover", meter, "--used", "1.48", "--pieces", "2").code == 1
 
 
 # --- a refill given up -----------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ def test_a_snapshot_says_what_is_in_it_and_that_the_keys_are(cli: Cli, meter: Pa
     result = cli("meter", "snapshot", meter, file)
     assert (result.code, result.err) == (0, "")
     first, second = result.out.splitlines()
-    assert first == f"Meter {SERIAL} of {meter}: 16 files in {file}, {file.stat().st_size:,} bytes"
+    assert first == f"Meter {SERIAL} of {meter}: 17 files in {file}, {file.stat().st_size:,} bytes"
     assert second == "  The meter's keys are in it: whoever can read it has the meter"
 
 

@@ -634,8 +634,20 @@ ANSWERS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "set_time": lambda bench: ordered(bench, "set_time", "time_setting", device_time=bench.clock.now()),
     "lock": lambda bench: ordered(bench, "lock", "lock_order", lock_reasons=["provider lock"]),
     "unlock": lambda bench: ordered(bench, "unlock", "unlock_order", lock_reasons=["provider lock"]),
+    "get_statement": lambda bench: stopped(bench).ask("get_statement"),
+    "recover": lambda bench: stopped(bench).ask("recover", message=recovery(bench)),
     "read_log": lambda bench: bench.ask("read_log", first_record=1),
 }
+
+
+def stopped(bench: Bench) -> Bench:
+    bench.psd._books.stop("a test said so")
+    return bench
+
+
+def recovery(bench: Bench) -> bytes:
+    said = {"ascending_mills": 0, "piece_count": 0, "zero_piece_count": 0}
+    return bench.centre.recover(SERIAL, bench.ask("challenge"), **said)
 
 
 @pytest.mark.parametrize("name", ANSWERS)

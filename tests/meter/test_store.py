@@ -144,6 +144,17 @@ def test_a_department_is_renamed_and_keeps_its_pieces(store: MeterStore) -> None
     assert not store.has_department("1")
 
 
+def test_evidence_is_what_the_newest_piece_bears_out(store: MeterStore) -> None:
+    assert store.evidence() is None
+    store.add_department("100", "Sales")
+    store.add(piece(2, zero_piece_count=1))
+    assert store.evidence() is None  # where is the first?
+    store.carry(1, 740)
+    assert store.evidence() == (1_480, 2, 1)
+    store.carry(1, 0)
+    assert store.evidence() is None
+
+
 def test_the_specimen_log_counts_by_the_day_of_printing(store: MeterStore) -> None:
     store.add(piece(1), piece(2, mailing_date="2026-01-06"), piece(3, printed_on="2026-01-06", postage_mills=1_030))
     assert store.printed_by_day() == [("2026-01-05", 2, 1_480), ("2026-01-06", 1, 1_030)]
@@ -254,6 +265,7 @@ def test_a_database_that_breaks_under_way_is_named_by_every_question(store: Mete
         lambda: list(store.pieces()),
         store.totals,
         store.complete_up_to,
+        store.evidence,
         store.printed_by_day,
     ):
         with pytest.raises(StorageFailed, match=r"meter\.sqlite: no such table"):

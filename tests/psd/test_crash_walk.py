@@ -16,8 +16,9 @@ import pytest
 
 from pes_sim.clock import HOUR, MINUTE
 from pes_sim.errors import AuthenticationFailed, InsufficientFunds
-from pes_sim.psd.fields import pack
+from pes_sim.psd.fields import Values, pack
 from pes_sim.psd.keys import Slot, wrap_secret
+from pes_sim.psd.nvram import PAGE
 from pes_sim.psd.roles import Role
 from pes_sim.psd.services import SERVICES
 from tests import rig as bench
@@ -162,6 +163,24 @@ def zeroized() -> Script:
     return run
 
 
+@cache
+def recovered() -> Script:
+    """The run of a device whose log rots, and that goes on by the provider's order."""
+    storage = Noting()
+    rig = operational(storage=storage, bank=BANK, vault=storage.vault, profile="FIPS 140-3")
+    rig.dispense()
+    rig.ask("lock", message=rig.order("lock_order", lock_reasons=["register fault"]))
+    known, name = rig.registers(), storage.names()[-1]
+    for bank in (0, PAGE):
+        storage.areas[name][bank + 30] ^= 1
+    storage.durable[name] = bytes(storage.areas[name])
+    rig.power_on(log_in=False)
+    run = Script(rig, storage)
+    said: Values = {**known, "newest_number": 1 << 32, "log_sequence": 0, "device_time": rig.now}
+    run.order("recover", "recovery_order", **said)
+    return run
+
+
 RARE: Final[tuple[Callable[[Life], None], ...]] = (
     Life.cancelled_refill, Life.refused_check_in, Life.locked_and_unlocked, Life.set_time, Life.attempts,
     Life.audit, Life.refused_withdrawal,
@@ -214,7 +233,7 @@ def slices(run: Callable[[], Script], count: int) -> list[object]:
     return [pytest.param(run, part, count, id=f"{run.__name__} {part}") for part in range(count)]
 
 
-@pytest.mark.parametrize(("run", "part", "count"), [*slices(life, SLICES), *slices(upkeep, 2)])
+@pytest.mark.parametrize(("run", "part", "count"), [*slices(life, SLICES), *slices(upkeep, 2), *slices(recovered, 1)])
 def test_a_cut_at_any_write_in_any_manner_loses_nothing_and_pays_nothing_twice(
     run: Callable[[], Script], part: int, count: int
 ) -> None:
@@ -249,7 +268,7 @@ def test_after_a_cut_between_two_packages_of_one_size_the_first_goes_on_only_whe
 
 
 def commands() -> list[Command]:
-    return [command for run in (life, upkeep, zeroized) for command in run().commands]
+    return [command for run in (life, upkeep, zeroized, recovered) for command in run().commands]
 
 
 def test_every_service_that_changes_something_is_walked() -> None:
@@ -259,7 +278,7 @@ def test_every_service_that_changes_something_is_walked() -> None:
 
 
 def test_the_walk_tries_enough_cuts() -> None:
-    runs: list[Script] = [life(), upkeep(), zeroized()]
+    runs: list[Script] = [life(), upkeep(), zeroized(), recovered()]
     count = sum(1 for run in runs for _ in run.cuts(run.commands))
     operations = sum(len(run.storage.moments) for run in runs)
     print(f"cuts tried: {count} over {len(commands())} commands and {operations} operations")

@@ -316,7 +316,7 @@ def test_a_device_whose_log_is_rotten_comes_up_in_error_and_says_why() -> None:
     storage = MemoryStorage()
     rig = operational(storage=storage)
     rig.dispense()
-    _, name = storage.names()
+    name = storage.names()[-1]
     for bank in (0, PAGE):
         storage.areas[name][bank + 30] ^= 1
     rig.power_on()
@@ -324,9 +324,8 @@ def test_a_device_whose_log_is_rotten_comes_up_in_error_and_says_why() -> None:
     assert status["state"] == "ERROR"
     assert "bad in both banks" in status["lock_reasons"][0]
     assert status["log_sequence"] == 0
-    for name in ("get_registers", "get_certificates"):
-        with pytest.raises(IntegrityError, match="cannot be read"):
-            rig.ask(name)
+    with pytest.raises(IntegrityError, match="cannot be read"):
+        rig.ask("get_registers")
     with pytest.raises(IntegrityError, match="state ERROR: .* bad in both banks"):
         rig.ask("read_log", first_record=1)
     with pytest.raises(IntegrityError):
@@ -338,7 +337,7 @@ def test_rot_that_is_found_while_the_log_is_read_stops_the_device_for_good() -> 
     rig = operational(storage=storage)
     rig.dispense()
     rig.dispense()
-    _, name = storage.names()
+    name = storage.names()[-1]
     for bank in (0, PAGE):
         storage.areas[name][bank + 30] ^= 1
     with pytest.raises(IntegrityError):
@@ -729,7 +728,7 @@ def test_the_last_piece_is_remembered_over_a_restart_so_that_no_clock_goes_back_
         rig.now += HOUR
         rig.check_in()
     first = rig.storage.names()
-    while afterwards == "another segment" and set(first) & set(rig.storage.names()) != {"head.seg"}:
+    while afterwards == "another segment" and set(first) & set(rig.storage.names()) != {"head.seg", "last-report.seg"}:
         rig.check_in()
     rig.power_on()
     with pytest.raises(BadTime) as caught:

@@ -31,9 +31,11 @@ def test_every_state_can_be_reached_from_the_first() -> None:
     assert reached == set(State)
 
 
-def test_a_fault_leads_to_error_from_everywhere_and_only_zeroization_leads_out() -> None:
+def test_a_fault_leads_to_error_from_everywhere_and_only_recovery_and_zeroization_lead_out() -> None:
     assert {TRANSITIONS[state][Event.FAULT] for state in set(State) - {State.ZEROIZED}} == {State.ERROR}
-    assert TRANSITIONS[State.ERROR] == {Event.FAULT: State.ERROR, Event.ZEROIZE: State.ZEROIZED}
+    assert TRANSITIONS[State.ERROR] == {
+        Event.RECOVER: State.LOCKED, Event.FAULT: State.ERROR, Event.ZEROIZE: State.ZEROIZED,
+    }  # fmt: skip
 
 
 def test_every_state_can_be_zeroized_and_nothing_at_all_leads_out_of_that() -> None:

@@ -48,7 +48,7 @@ def test_every_kind_but_a_login_says_for_whom_in_answer_to_what_and_which_regist
     assert {"psd_serial", "nonce"} <= names
     if kind.name != "login":
         assert {"message_number", *REGISTERS} <= names
-        assert ("device_time" in names) == (kind.signer == "psd" or kind.name == "time_setting")
+        assert ("device_time" in names) == (kind.signer == "psd" or kind.name in ("time_setting", "recovery_order"))
 
 
 def test_it_is_a_cose_sign1_that_the_library_verifies_by_itself() -> None:

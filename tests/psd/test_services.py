@@ -24,6 +24,7 @@ from pes_sim.psd.fields import Values, check_all, pack
 from pes_sim.psd.lifecycle import Lock, State
 from pes_sim.psd.locks import LOCKS
 from pes_sim.psd.messages import Sign
+from pes_sim.psd.nvram import ALIGN
 from pes_sim.psd.roles import Role
 from pes_sim.psd.rtc import Rtc
 from pes_sim.psd.services import BY_NAME, SERVICES, Service
@@ -43,7 +44,7 @@ DECIDED = {
     "get_registers": (_ALL, _EVERYBODY),
     "get_certificates": ("AOLWE", _EVERYBODY),
     "self_test": (_ALL, _EVERYBODY),
-    "challenge": ("AOLW", _EVERYBODY),
+    "challenge": ("AOLWE", _EVERYBODY),
     "authenticate": ("AOLW", _EVERYBODY),
     "zeroize": (_ALL, _EVERYBODY),
     "initialize": ("U", _NOBODY),
@@ -56,6 +57,7 @@ DECIDED = {
     "load_certificate": ("AOL", _PROVIDER),
     "load_key": ("AOL", _PROVIDER),
     "software_begin": ("AOL", _PROVIDER),
+    "recover": ("E", _PROVIDER),
     "software_data": ("AOL", _METER),
     "software_complete": ("AOL", _METER),
     "dispense": ("O", _METER),
@@ -68,7 +70,7 @@ DECIDED = {
     "refill_cancel": ("OL", _METER),
     "withdraw_begin": ("OL", _METER),
     "withdraw_complete": ("OL", _PROVIDER),
-    "get_statement": ("W", _EVERYBODY),
+    "get_statement": ("WE", _EVERYBODY),
     "checkin_begin": ("AOL", _METER),
     "checkin_complete": ("AOL", _PROVIDER),
     "read_log": ("AOLW", _EVERYBODY - _NOBODY),
@@ -93,13 +95,13 @@ LOCKED_BY = {
 """By hand: the status that a device locked for a reason refuses by."""
 PLACES: tuple[State | Lock, ...] = (*(state for state in State if state is not State.LOCKED), *Lock)
 
-RECORDS = {"dispense_batch": 2, "authenticate": 2}
-"""How many records a service writes, where it is not one for a change and none for what only reads: a batch one for
-each of its pieces, a proof one before it is looked at and one after. A device that is zeroized writes none at all."""
-
 BANK = 1 << 16
 ORIGINAL = 9
 """The record of the one piece that every device in service has dispensed."""
+RECORDS = {"dispense_batch": 2, "authenticate": 2, "recover": BANK // ALIGN - ORIGINAL + 1}
+"""How many records a service writes, where it is not one for a change and none for what only reads: a batch one for
+each of its pieces, a proof one before it is looked at and one after. A device that is zeroized writes none at all, and
+one that is recovered goes on above every number that its one segment can hold."""
 PACKAGE = b"pes-sim PSD software 0.2.0\n"
 
 
@@ -131,7 +133,7 @@ class Bench:
         known = {"psd_serial": SERIAL, **self.rig.registers()}
         if self.pending:
             return known | {name: self.pending[name] for name in ("nonce", "message_number")}
-        if self.rig.status()["state"][0] in "AOLW":
+        if self.rig.status()["state"][0] in "AOLWE":
             challenge = self.rig.challenge()
             return known | {name: challenge[name] for name in ("nonce", "message_number")}
         return known | {"nonce": bytes(16), "message_number": 0}
@@ -298,6 +300,10 @@ MESSAGES: dict[str, Callable[[Bench], tuple[str, Values]]] = {
     "load_certificate": _certificate,
     "load_key": _secret,
     "software_begin": lambda bench: ("software_manifest", bench.waiting() | _manifest()),
+    "recover": lambda bench: (
+        "recovery_order",
+        bench.waiting() | {"newest_number": 1 << 32, "log_sequence": 0, "device_time": bench.rig.now},
+    ),
     "refill_complete": lambda bench: ("refill_grant", bench.waiting() | {"amount_mills": 1000}),
     "withdraw_complete": lambda bench: (
         "withdrawal_grant",

@@ -6,6 +6,7 @@ Device, link, provider and post office share one `Clock`; jumping 72 hours drive
 
 from __future__ import annotations
 
+import threading
 import time
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Final, Protocol
@@ -18,13 +19,16 @@ HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+FASTEST: Final = 1_000_000
 LATEST: Final = int((datetime(9999, 12, 30, tzinfo=UTC) - _EPOCH).total_seconds()) * SECOND
 
 
 class Clock(Protocol):
-    """Whatever tells the time. `now` is in microseconds since 1970-01-01 UTC."""
+    """Whatever tells the time, and lets it pass. `now` is in microseconds since 1970-01-01 UTC."""
 
     def now(self) -> int: ...
+
+    def wait(self, microseconds: int) -> None: ...
 
 
 class SystemClock:
@@ -33,24 +37,66 @@ class SystemClock:
     def now(self) -> int:
         return time.time_ns() // 1000
 
+    def wait(self, microseconds: int) -> None:
+        time.sleep(max(0, microseconds) / SECOND)
+
 
 class VirtualClock:
-    """A clock that stands still until it is told to move. It never goes back."""
+    """A clock that stands still until it is told to move. It never goes back.
+
+    With a `rate` it also runs by itself, so many times as fast as the machine's. Any thread may read and move it.
+    """
 
     def __init__(self, start: int) -> None:
-        self._now = start
+        self._turn = threading.Lock()
+        self._shown = start
+        """What it showed at the machine's instant `_since` (nanoseconds), when it was last moved."""
+        self._since = 0
+        self._rate = 0.0
+
+    @property
+    def rate(self) -> float:
+        """How fast it runs: 0 stands still, 1 is the machine's own speed."""
+        return self._rate
+
+    def run(self, rate: float) -> None:
+        """Sets the rate. Raises `UsageError` for one below 0, or that is no number."""
+        if not 0 <= rate <= FASTEST:
+            raise UsageError(f"a clock does not run at {rate} times its speed", hint=f"Allowed: 0 to {FASTEST}")
+        with self._turn:
+            self._shown, self._since, self._rate = self._running(), time.monotonic_ns(), rate
 
     def now(self) -> int:
-        return self._now
+        if not self._rate:
+            return self._shown
+        with self._turn:
+            return self._running()
 
     def advance(self, microseconds: int) -> int:
         """Moves the clock on; gives the new instant. Raises `UsageError` for a step back or past the year 9999."""
         if microseconds < 0:
             raise UsageError("the clock never goes back", hint="Give a positive step")
-        if self._now + microseconds > LATEST:
-            raise UsageError("the clock cannot go past the year 9999", hint="Give a smaller step")
-        self._now += microseconds
-        return self._now
+        return self._pass(microseconds)
+
+    def _pass(self, microseconds: int) -> int:
+        with self._turn:
+            if self._running() + microseconds > LATEST:
+                raise UsageError("the clock cannot go past the year 9999", hint="Give a smaller step")
+            self._shown += microseconds
+            return self._running()
+
+    def wait(self, microseconds: int) -> None:
+        """Whoever waits on a clock that stands still moves it: the time passes at once."""
+        rate = self._rate
+        if rate:
+            time.sleep(max(0, microseconds) / SECOND / rate)
+        else:
+            self._pass(max(0, microseconds))
+
+    def _running(self) -> int:
+        if not self._rate:
+            return self._shown
+        return min(LATEST, self._shown + int((time.monotonic_ns() - self._since) * self._rate) // 1000)
 
 
 def stopwatch() -> float:

@@ -115,6 +115,43 @@ def test_a_virtual_clock_goes_up_to_the_last_day_and_no_further() -> None:
     assert clock.now() == LAST
 
 
+def test_who_waits_on_a_clock_that_stands_still_moves_it() -> None:
+    clock = VirtualClock(1_000)
+    clock.wait(72 * HOUR)
+    assert clock.now() == 1_000 + 72 * HOUR
+    clock.wait(-5)
+    assert clock.now() == 1_000 + 72 * HOUR
+
+
+def test_a_virtual_clock_runs_at_a_rate_from_where_it_stood_and_stops_where_it_is() -> None:
+    clock = VirtualClock(DAY)
+    before = stopwatch()
+    clock.run(1_000_000)
+    clock.wait(SECOND)
+    running = clock.now()
+    clock.advance(HOUR)
+    clock.run(0)
+    stopped = clock.now()
+    assert DAY + SECOND <= running <= stopped - HOUR
+    assert stopped - HOUR - DAY <= (stopwatch() - before) * 1_000_000 * SECOND
+    assert (clock.rate, clock.now()) == (0, stopped)
+
+
+def test_a_running_clock_stays_at_the_last_day() -> None:
+    clock = VirtualClock(LAST)
+    clock.run(1_000_000)
+    clock.wait(DAY)
+    assert clock.now() == LAST
+
+
+@pytest.mark.parametrize("rate", [-1, 1_000_001, float("nan"), float("inf")])
+def test_a_rate_that_no_clock_has_is_refused(rate: float) -> None:
+    clock = VirtualClock(5)
+    with pytest.raises(UsageError, match="a clock does not run at"):
+        clock.run(rate)
+    assert (clock.rate, clock.now()) == (0, 5)
+
+
 @given(st.lists(st.integers(-DAY, DAY)))
 def test_whatever_it_is_told_a_virtual_clock_only_rises(steps: list[int]) -> None:
     clock = VirtualClock(0)
@@ -132,6 +169,8 @@ def test_the_system_clock_tells_the_systems_time() -> None:
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
     before = datetime.now(UTC)
     told = epoch + timedelta(microseconds=clock.now())
+    clock.wait(-1)
+    clock.wait(1)
     assert before - timedelta(seconds=1) <= told <= datetime.now(UTC) + timedelta(seconds=1)
 
 

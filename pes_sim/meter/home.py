@@ -27,7 +27,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final, Protocol
 
-from pes_sim.clock import Clock, SystemClock, VirtualClock, parse_iso
+from pes_sim.clock import Clock, SystemClock, VirtualClock, parse_iso, stopwatch
 from pes_sim.entropy import Entropy, SeededEntropy, SystemEntropy, child
 from pes_sim.errors import HostileDirectory, IntegrityError, StorageFailed, UsageError
 from pes_sim.indicium import layout as layouts
@@ -70,21 +70,47 @@ class Registrar(Centre, Protocol):
 
 
 class StoredClock(VirtualClock):
-    """A virtual clock that stands in the directory where it was left."""
+    """A virtual clock that stands in the directory where it was left.
+
+    What it was moved on is stored at once. What passed while it ran, or while somebody waited, is once in a second.
+    """
 
     def __init__(self, path: Path, start: int | None = None) -> None:
         self._path = path
-        super().__init__(_read_clock(path) if start is None else start)
-        if start is not None:
-            self._save()
+        self._saved = stopwatch()
+        self._stored = _read_clock(path) if start is None else -1
+        super().__init__(self._stored if start is None else start)
+        self.save()
 
     def advance(self, microseconds: int) -> int:
         now = super().advance(microseconds)
-        self._save()
+        self.save()
         return now
 
-    def _save(self) -> None:
-        write_atomically(self._path, json.dumps({"now": self.now()}).encode() + b"\n")
+    def _pass(self, microseconds: int) -> int:
+        now = super()._pass(microseconds)
+        self._save_now_and_then(now)
+        return now
+
+    def _running(self) -> int:
+        now = super()._running()
+        if self.rate:
+            self._save_now_and_then(now)
+        return now
+
+    def save(self) -> None:
+        """Stores what it shows, unless that is stored."""
+        self._store(self.now())
+
+    def _save_now_and_then(self, now: int) -> None:
+        if stopwatch() - self._saved > 1:
+            self._store(now)
+
+    def _store(self, now: int) -> None:
+        self._saved = stopwatch()
+        if now != self._stored:
+            write_atomically(self._path, json.dumps({"now": now}).encode() + b"\n")
+            self._stored = now
 
 
 class MeterHome:
@@ -157,6 +183,8 @@ class MeterHome:
 
     def close(self) -> None:
         """Powers off and lets go of the directory."""
+        if isinstance(self.clock, StoredClock):
+            self.clock.save()
         if self._store is not None:
             self._store.close()
         self._storage.close()

@@ -32,7 +32,7 @@ from pes_sim.errors import (
 )
 from pes_sim.meter import home
 from pes_sim.meter.config import MeterConfig, check_new, read_config
-from pes_sim.meter.home import check_place, open_home
+from pes_sim.meter.home import StoredClock, check_place, open_home
 from pes_sim.meter.store import DepartmentTotal
 from pes_sim.psd.device import Psd
 from pes_sim.psd.storage import write_atomically
@@ -798,8 +798,47 @@ def test_a_virtual_clock_stands_where_it_was_left_also_after_a_kill(directory: P
     opened.clock.advance(5)
     with pytest.raises(UsageError, match="never goes back"):
         opened.clock.advance(-1)
-    opened.close()  # nothing was closed but the lock: the clock was on the disk before
-    assert json.loads((directory / "clock.json").read_bytes()) == {"now": DEFAULT_START + 5}
+    assert stored(directory) == DEFAULT_START + 5
+    opened.close()
+    assert stored(directory) == DEFAULT_START + 5
+
+
+def stored(directory: Path) -> int:
+    return int(json.loads((directory / "clock.json").read_bytes())["now"])
+
+
+def test_time_that_passes_by_itself_is_stored_once_a_second_and_when_it_is_closed(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elapsed = [0.0]
+    monkeypatch.setattr("pes_sim.meter.home.stopwatch", lambda: elapsed[0])
+    opened = open_home(directory)
+    clock = opened.clock
+    assert isinstance(clock, StoredClock)
+    clock.wait(HOUR)
+    assert (clock.now(), stored(directory)) == (DEFAULT_START + HOUR, DEFAULT_START)
+    elapsed[0] += 1.1
+    clock.wait(HOUR)
+    assert stored(directory) == DEFAULT_START + 2 * HOUR
+    clock.run(1000)
+    clock.wait(1)
+    assert stored(directory) == DEFAULT_START + 2 * HOUR
+    elapsed[0] += 1.1
+    shown = clock.now()
+    assert stored(directory) == shown > DEFAULT_START + 2 * HOUR
+    clock.run(0)
+    clock.wait(7)
+    assert stored(directory) < clock.now()
+    opened.close()
+    assert stored(directory) == clock.now()
+
+
+def test_a_clock_that_was_looked_at_only_is_not_stored_again(directory: Path) -> None:
+    written = (directory / "clock.json").stat().st_mtime_ns
+    opened = open_home(directory)
+    opened.clock.now()
+    opened.close()
+    assert (directory / "clock.json").stat().st_mtime_ns == written
 
 
 def test_setting_the_clock_file_back_gains_nothing(directory: Path) -> None:

@@ -91,6 +91,9 @@ class Time:
     def now(self) -> int:
         return self.at
 
+    def wait(self, microseconds: int) -> None:
+        self.at += microseconds
+
 
 @dataclass(frozen=True)
 class World:

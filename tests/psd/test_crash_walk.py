@@ -277,11 +277,11 @@ def test_every_service_that_changes_something_is_walked() -> None:
     }  # fmt: skip
 
 
-def test_the_walk_tries_enough_cuts() -> None:
+def test_the_walk_tries_enough_cuts(figure: Callable[[str], None]) -> None:
     runs: list[Script] = [life(), upkeep(), zeroized(), recovered()]
     count = sum(1 for run in runs for _ in run.cuts(run.commands))
     operations = sum(len(run.storage.moments) for run in runs)
-    print(f"cuts tried: {count} over {len(commands())} commands and {operations} operations")
+    figure(f"cuts tried: {count} over {len(commands())} commands and {operations} operations")
     lived = life().commands
     assert len(lived) >= COMMANDS
     assert lived[-1].after.state == "WITHDRAWN"

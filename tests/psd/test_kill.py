@@ -12,7 +12,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -133,7 +133,7 @@ def run_and_kill(helper: subprocess.Popen[str], directory: Path, first: int, dra
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_killed_process_leaves_books_that_match_what_it_delivered(
-    part: int, tmp_path: Path, helper: subprocess.Popen[str]
+    part: int, tmp_path: Path, helper: subprocess.Popen[str], figure: Callable[[str], None]
 ) -> None:
     draw = random.Random(part)
     rig = OnDisk(tmp_path)
@@ -170,7 +170,7 @@ def test_a_killed_process_leaves_books_that_match_what_it_delivered(
     assert [entry["indicium"].hex() for entry in read_all(rig)] == delivered
     assert len(set(delivered)) == len(delivered)
     rig.storage.close()
-    print(f"kills: {KILLS}, on a debit whose indicium was not delivered: {undelivered}, "
-          f"in a piece that began a segment: {beginning}; pieces: {len(delivered)}")  # fmt: skip
+    figure(f"kills: {KILLS}, on a debit whose indicium was not delivered: {undelivered}, "
+           f"in a piece that began a segment: {beginning}; pieces: {len(delivered)}")  # fmt: skip
     assert undelivered
     assert beginning

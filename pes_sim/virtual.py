@@ -19,8 +19,9 @@ from pes_sim.clock import Clock, SystemClock, VirtualClock
 from pes_sim.entropy import Entropy, SeededEntropy, SystemEntropy, child
 from pes_sim.errors import FieldError, RefusedInState, UsageError
 from pes_sim.link.client import Client
-from pes_sim.link.device import Endpoint
-from pes_sim.link.ports import PtyServer, open_host
+from pes_sim.link.device import DeviceSession, Endpoint
+from pes_sim.link.ports import TIMEOUT_MS, open_host, serve
+from pes_sim.link.ports.server import Server
 from pes_sim.meter.config import MeterConfig, check_new
 from pes_sim.meter.connection import Connection
 from pes_sim.meter.device import MeterDevice
@@ -88,7 +89,7 @@ class VirtualMeter(Meter):
         """Whoever asks the device, or switches it off and on, has it: two devices on one medium would both debit."""
         self.on_cut: Callable[[], None] = lambda: None
         """Called when the power was cut while a port asked something, and is back."""
-        self._servers: dict[str, PtyServer] = {}
+        self._servers: dict[tuple[str, str], Server] = {}
         with ExitStack() as opened:
             if directory is None:
                 made = tempfile.mkdtemp(prefix="pes-sim-")
@@ -193,23 +194,37 @@ class VirtualMeter(Meter):
         """Its security device alone, for any service of docs/psd.md. It takes turns with the meter."""
         return _Outlet(self, lambda device: device.psd)
 
-    def serve_pty(self) -> str:
-        """Puts the meter on a pseudo-terminal until `close`; gives its path, ready to be opened."""
-        return self._serve(_Outlet(self, lambda device: device, comes_back=True))
+    def serve(self, uri: str = "pty:") -> Server:
+        """Puts the meter on a port until `close`: "pty:", "pty:/tmp/meter0", "tcp:4000" (docs/ports.md has them all).
 
-    def serve_psd_pty(self) -> str:
+        What it gives has the `uri` that a host opens, which it can at once. The same URI again gives the same port.
+        Raises as `pes_sim.link.ports.serve` does.
+        """
+        return self._serve(uri, _Outlet(self, lambda device: device, comes_back=True))
+
+    def serve_psd(self, uri: str = "pty:") -> Server:
         """The same for its PSD alone, as a mainboard finds it. Meter and port take turns; a login of one ends the
         session of the other, which the meter opens again when it needs it. What the port dispenses for a department
         counts for that department, anything else for the department `?`.
         """
         with self._turn:
             self._device.log_out()
-        return self._serve(_Outlet(self, lambda device: device.psd, comes_back=True))
+        return self._serve(uri, _Outlet(self, lambda device: device.psd, comes_back=True))
 
-    def _serve(self, endpoint: Endpoint) -> str:
-        if endpoint.kind not in self._servers:
-            self._servers[endpoint.kind] = PtyServer(endpoint, self.clock)
-        return self._servers[endpoint.kind].path
+    def serve_pty(self) -> str:
+        """Puts the meter on a pseudo-terminal; gives its path."""
+        return self.serve().path
+
+    def serve_psd_pty(self) -> str:
+        """Puts its PSD alone on a pseudo-terminal; gives its path."""
+        return self.serve_psd().path
+
+    def _serve(self, uri: str, endpoint: Endpoint) -> Server:
+        server = self._servers.get((endpoint.kind, uri))
+        if server is None or server.closed:
+            server = serve(uri, lambda: DeviceSession(endpoint), self.clock)
+            self._servers[endpoint.kind, uri] = server
+        return server
 
     def close(self) -> None:
         """Powers off."""
@@ -314,12 +329,13 @@ def create(
     finish_home(directory, config)
 
 
-def connect(uri: str) -> Meter:
-    """A meter at the other end of a port: "serial:/dev/ttyUSB0", or the path of a pseudo-terminal.
+def connect(uri: str, *, timeout_ms: int = TIMEOUT_MS) -> Meter:
+    """A meter at the other end of a port: "serial:/dev/ttyUSB0", "tcp:HOST:PORT", or the path of a pseudo-terminal.
 
-    Returns when the meter has answered. Raises `LinkError` saying what to do when it does not.
+    Returns when the meter has answered; it is asked again after each `timeout_ms` of silence. Raises `LinkError` saying
+    what to do when it does not, `UsageError` for a URI that is badly written.
     """
-    client = Client(open_host(uri), BY_NAME, SystemEntropy())
+    client = Client(open_host(uri, timeout_ms=timeout_ms), BY_NAME, SystemEntropy())
     try:
         client.hello()
     except BaseException:

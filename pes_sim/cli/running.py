@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from pes_sim.errors import UsageError
+from pes_sim.link.ports.uri import Uri
 from pes_sim.psd.faults import Fault, FaultKind
 from pes_sim.virtual import VirtualMeter
 
@@ -21,15 +22,19 @@ _STOPS: Final = (signal.SIGINT, signal.SIGTERM)
 
 def run_run(options: argparse.Namespace) -> int:
     """`pes-sim meter run DIR`: until SIGINT or SIGTERM."""
+    if Uri.parse(options.port).scheme == "memory":
+        raise UsageError(
+            "nothing outside this program can reach a memory: port", hint="Allowed: pty:, tcp:PORT and so on"
+        )
     faults = list(_faults(options))
     # Before any thread is there: a signal that a thread of ours took would stop nothing.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
     try:
         with VirtualMeter(options.directory, failing_self_tests=options.fail_self_test, storage_faults=faults) as meter:
             meter.on_cut = lambda: _say(event="power cut", operation=_operations(meter), **_state(meter))
-            port = meter.serve_psd_pty() if options.psd else meter.serve_pty()
+            server = meter.serve_psd(options.port) if options.psd else meter.serve(options.port)
             kind = "psd" if options.psd else "meter"
-            _say(event="ready", port=port, device_kind=kind, pid=os.getpid(), **_state(meter))
+            _say(event="ready", port=server.path or server.uri, device_kind=kind, pid=os.getpid(), **_state(meter))
             if _operations(meter):
                 meter.on_cut()  # it came while the meter was switched on
             signal.sigwait(_STOPS)

@@ -19,14 +19,17 @@ from pes_sim.clock import Clock, SystemClock, VirtualClock
 from pes_sim.entropy import Entropy, SeededEntropy, SystemEntropy, child
 from pes_sim.errors import FieldError, RefusedInState, UsageError
 from pes_sim.link.client import Client
-from pes_sim.link.device import DeviceSession, Endpoint
+from pes_sim.link.device import DeviceSession, Endpoint, Session
+from pes_sim.link.line.ends import LineSession, LineTransport
+from pes_sim.link.line.line import Line
 from pes_sim.link.ports import TIMEOUT_MS, open_host, serve
+from pes_sim.link.ports.memory import MemoryTransport
 from pes_sim.link.ports.server import Server
 from pes_sim.meter.config import MeterConfig, check_new
 from pes_sim.meter.connection import Connection
 from pes_sim.meter.device import MeterDevice
 from pes_sim.meter.home import MeterHome, StoredClock, check_place, create_home, finish_home, open_home
-from pes_sim.meter.meter import LocalCaller, Meter, MeterStatus
+from pes_sim.meter.meter import Caller, LocalCaller, Meter, MeterStatus
 from pes_sim.meter.services import BY_NAME
 from pes_sim.money import dollars, mills
 from pes_sim.provider.centre import DataCentre
@@ -72,7 +75,8 @@ class VirtualMeter(Meter):
     `pes-sim meter new` (or `create`) made there. For this power-on: `failing_self_tests` are names from docs/psd.md,
     `rtc` is the PSD's real-time clock, `connection` what the meter reaches its data centre by, `storage_faults` what is
     wrong with the PSD's medium (docs/storage.md). A power cut then is the exception `PowerCut`, until `power_on`; at a
-    port it is silence, and the power comes back by itself.
+    port it is silence, and the power comes back by itself. With a `line` what is asked here goes over it, in frames,
+    the first of which is a hello (docs/line.md).
     """
 
     def __init__(
@@ -83,6 +87,7 @@ class VirtualMeter(Meter):
         rtc: Rtc = Rtc(),  # noqa: B008  # immutable
         connection: Connection = Connection.LAN,
         storage_faults: Iterable[Fault] = (),
+        line: Line | None = None,
     ) -> None:
         failing = _self_tests(failing_self_tests)
         self._turn = threading.RLock()
@@ -107,8 +112,16 @@ class VirtualMeter(Meter):
             self.medium = self._home.fail(faults) if (faults := tuple(storage_faults)) else None
             self._device = self._switch_on()
             drawn = child(entropy, f"requests after record {self._log_sequence()}")
-            super().__init__(LocalCaller(_Outlet(self, lambda device: device), self.clock, drawn))
+            super().__init__(self._caller_over(line, drawn))
             self._opened = opened.pop_all()
+
+    def _caller_over(self, line: Line | None, drawn: Entropy) -> Caller:
+        outlet = _Outlet(self, lambda device: device)
+        if line is None:
+            return LocalCaller(outlet, self.clock, drawn)
+        client = Client(LineTransport(MemoryTransport(outlet, self.clock), line, self.clock), BY_NAME, drawn)
+        client.hello()
+        return client
 
     @property
     def home(self) -> MeterHome:
@@ -194,22 +207,22 @@ class VirtualMeter(Meter):
         """Its security device alone, for any service of docs/psd.md. It takes turns with the meter."""
         return _Outlet(self, lambda device: device.psd)
 
-    def serve(self, uri: str = "pty:") -> Server:
+    def serve(self, uri: str = "pty:", *, line: Line | None = None) -> Server:
         """Puts the meter on a port until `close`: "pty:", "pty:/tmp/meter0", "tcp:4000" (docs/ports.md has them all).
 
         What it gives has the `uri` that a host opens, which it can at once. The same URI again gives the same port.
-        Raises as `pes_sim.link.ports.serve` does.
+        With a `line` the device is at the other end of it (docs/line.md). Raises as `pes_sim.link.ports.serve` does.
         """
-        return self._serve(uri, _Outlet(self, lambda device: device, comes_back=True))
+        return self._serve(uri, _Outlet(self, lambda device: device, comes_back=True), line)
 
-    def serve_psd(self, uri: str = "pty:") -> Server:
+    def serve_psd(self, uri: str = "pty:", *, line: Line | None = None) -> Server:
         """The same for its PSD alone, as a mainboard finds it. Meter and port take turns; a login of one ends the
         session of the other, which the meter opens again when it needs it. What the port dispenses for a department
         counts for that department, anything else for the department `?`.
         """
         with self._turn:
             self._device.log_out()
-        return self._serve(uri, _Outlet(self, lambda device: device.psd, comes_back=True))
+        return self._serve(uri, _Outlet(self, lambda device: device.psd, comes_back=True), line)
 
     def serve_pty(self) -> str:
         """Puts the meter on a pseudo-terminal; gives its path."""
@@ -219,12 +232,25 @@ class VirtualMeter(Meter):
         """Puts its PSD alone on a pseudo-terminal; gives its path."""
         return self.serve_psd().path
 
-    def _serve(self, uri: str, endpoint: Endpoint) -> Server:
+    def _serve(self, uri: str, endpoint: Endpoint, line: Line | None) -> Server:
         server = self._servers.get((endpoint.kind, uri))
         if server is None or server.closed:
-            server = serve(uri, lambda: DeviceSession(endpoint), self.clock)
-            self._servers[endpoint.kind, uri] = server
+            sessions = (
+                _sessions(endpoint) if line is None else self._sessions_over(line, (endpoint.kind, uri), endpoint)
+            )
+            server = self._servers[endpoint.kind, uri] = serve(uri, sessions, self.clock)
         return server
+
+    def _sessions_over(self, line: Line, port: tuple[str, str], endpoint: Endpoint) -> Callable[[], Session]:
+        fresh = _sessions(endpoint)
+        # In memory nobody waits for a part of an answer; elsewhere a long one must not look like silence.
+        in_parts = not port[1].startswith("memory:")
+
+        def poke() -> None:
+            if port in self._servers:  # not in the instant before it is
+                self._servers[port].poke()
+
+        return lambda: LineSession(fresh(), line, self.clock, more=poke if in_parts else None, fresh=fresh)
 
     def close(self) -> None:
         """Powers off."""
@@ -267,6 +293,10 @@ class _Outlet:
                     meter.power_on()
                     meter.on_cut()
                 raise
+
+
+def _sessions(endpoint: Endpoint) -> Callable[[], Session]:
+    return lambda: DeviceSession(endpoint)
 
 
 def _self_tests(names: Iterable[str]) -> frozenset[TestName]:
@@ -329,13 +359,17 @@ def create(
     finish_home(directory, config)
 
 
-def connect(uri: str, *, timeout_ms: int = TIMEOUT_MS) -> Meter:
+def connect(uri: str, *, timeout_ms: int = TIMEOUT_MS, line: Line | None = None) -> Meter:
     """A meter at the other end of a port: "serial:/dev/ttyUSB0", "tcp:HOST:PORT", or the path of a pseudo-terminal.
 
     Returns when the meter has answered; it is asked again after each `timeout_ms` of silence. Raises `LinkError` saying
-    what to do when it does not, `UsageError` for a URI that is badly written.
+    what to do when it does not, `UsageError` for a URI that is badly written. A `line` comes before the port, in real
+    time (docs/line.md).
     """
-    client = Client(open_host(uri, timeout_ms=timeout_ms), BY_NAME, SystemEntropy())
+    transport = open_host(uri, timeout_ms=timeout_ms)
+    if line is not None:
+        transport = LineTransport(transport, line, SystemClock(), timeout_ms * 1000)
+    client = Client(transport, BY_NAME, SystemEntropy())
     try:
         client.hello()
     except BaseException:

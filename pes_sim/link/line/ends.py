@@ -7,11 +7,12 @@ of a slow line takes no time. A line that is `transparent` is not asked.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 from pes_sim.clock import SECOND, Clock
 from pes_sim.errors import LinkError
 from pes_sim.link.client import Transport
+from pes_sim.link.device import Session
 from pes_sim.link.line.config import Direction
 from pes_sim.link.line.line import Line
 
@@ -46,13 +47,13 @@ class LineTransport:
             self._check()
             last = self._line.last(Direction.TO_HOST)
             if last is not None:
-                self._wait_until(min(last, deadline))
+                wait_until(self._clock, min(last, deadline))
                 if data := self._line.take(Direction.TO_HOST, self._clock.now()):
                     return data
             elif came := self._inner.read():
                 self._line.send(Direction.TO_HOST, came, self._clock.now())
             else:
-                self._wait_until(deadline)
+                wait_until(self._clock, deadline)
             if self._clock.now() >= deadline:
                 return b""
 
@@ -67,7 +68,7 @@ class LineTransport:
             )
         self._line.send(Direction.TO_DEVICE, data, self._clock.now())
         while (last := self._line.last(Direction.TO_DEVICE)) is not None:
-            self._wait_until(last)
+            wait_until(self._clock, last)
             if arrived := self._line.take(Direction.TO_DEVICE, self._clock.now()):
                 self._inner.write(arrived)
 
@@ -81,66 +82,62 @@ class LineTransport:
         if not self._line.is_on("device_dtr", now):
             raise LinkError(f"the device at {self.name} has hung up", hint="Is it switched on?")
 
-    def _wait_until(self, instant: int) -> None:
-        if (left := instant - self._clock.now()) > 0:
-            self._clock.wait(left)
-
-
-class Session(Protocol):
-    """A device's conversation with one host: bytes in, bytes out; and what it says without being asked."""
-
-    def receive(self, data: bytes, now: int) -> bytes: ...
-
-    def unasked(self, now: int) -> bytes: ...
-
 
 class LineSession:
-    """The device's end: `session` with a line in front of it. A `Session`, for a thread that may wait.
+    """The device's end: `session` with a line in front of it. A `Session`, for a port with a thread that may wait.
 
-    What is still on its way when `receive` or `unasked` returns comes from the next `unasked`: whoever serves it calls
-    that until it gives nothing. After the host has hung up, what `fresh` makes takes the session's place.
+    `receive` and `unasked` return when everything that is on its way has come. With `more` (a server's `poke`) they
+    return sooner with what the host has by then, and call `more` to be asked for the rest: so a long answer on a slow
+    line does not look like silence. After the host has hung up, what `fresh` makes takes the session's place.
     """
 
     def __init__(
-        self, session: Session, line: Line, clock: Clock, *, fresh: Callable[[], Session] | None = None,
-        timeout_us: int = TIMEOUT_US,
+        self, session: Session, line: Line, clock: Clock, *, more: Callable[[], None] | None = None,
+        fresh: Callable[[], Session] | None = None, timeout_us: int = TIMEOUT_US,
     ) -> None:  # fmt: skip
         self._session = session
         self._line = line
         self._clock = clock
+        self._more = more
         self._fresh = fresh
         self._timeout = timeout_us
         self._hung_up = line.host_hang_ups
 
     def receive(self, data: bytes, now: int) -> bytes:
-        """The bytes that have come back to the host by the time it has them; waits for the first."""
+        """What has come back to the host."""
         if self._line.transparent and self._line.host_hang_ups == self._hung_up:
             return self._session.receive(data, now)
         self._line.send(Direction.TO_DEVICE, data, now)
         return self._carry()
 
     def unasked(self, now: int) -> bytes:
-        """More of them, and what the device says by itself."""
+        """The rest of it, and what the device says by itself."""
         if self._line.transparent:
             return self._session.unasked(now)
         self._answer(self._session.unasked(now))
         return self._carry()
 
     def _carry(self) -> bytes:
+        """Lets time pass until nothing is on its way; or for a while, when somebody asks for `more`."""
+        came = []
+        end = self._clock.now() + _SLICE_US
         while True:
             now = self._clock.now()
+            arrived = self._line.take(Direction.TO_DEVICE, now)
             self._notice_hang_up()
-            if arrived := self._line.take(Direction.TO_DEVICE, now):
+            if arrived:
                 self._answer(self._session.receive(arrived, now))
-            coming, going = self._line.last(Direction.TO_DEVICE), self._line.last(Direction.TO_HOST)
-            if coming is not None:
-                self._wait_until(coming)
-            elif going is None:
-                return b""
+            came.append(self._line.take(Direction.TO_HOST, self._clock.now()))
+            coming = [last for direction in Direction if (last := self._line.last(direction)) is not None]
+            if not coming:
+                return b"".join(came)
+            if self._more is None:
+                wait_until(self._clock, min(coming))
+            elif self._clock.now() < end:
+                wait_until(self._clock, min(*coming, end))
             else:
-                self._wait_until(min(going, now + _SLICE_US))
-                if data := self._line.take(Direction.TO_HOST, self._clock.now()):
-                    return data
+                self._more()
+                return b"".join(came)
 
     def _answer(self, data: bytes) -> None:
         """What the device may not send in time is lost: the host asks again."""
@@ -153,10 +150,6 @@ class LineSession:
             if self._fresh is not None:
                 self._session = self._fresh()
 
-    def _wait_until(self, instant: int) -> None:
-        if (left := instant - self._clock.now()) > 0:
-            self._clock.wait(left)
-
 
 def clear_to_send(line: Line, signal: str, clock: Clock, timeout_us: int) -> bool:
     """Waits for CTS; whether it came in time."""
@@ -166,3 +159,9 @@ def clear_to_send(line: Line, signal: str, clock: Clock, timeout_us: int) -> boo
             return False
         clock.wait(min(_LOOK_US, deadline - now))
     return True
+
+
+def wait_until(clock: Clock, instant: int) -> None:
+    """Lets time pass, if it has not."""
+    if (left := instant - clock.now()) > 0:
+        clock.wait(left)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Final
 
-from pes_sim.clock import SECOND, VirtualClock, local_date
+from pes_sim.clock import MINUTE, SECOND, VirtualClock, local_date
 from pes_sim.entropy import SeededEntropy
 from pes_sim.errors import InsufficientFunds, LinkError, LockedCheckinOverdue
 from pes_sim.link.bare import BarePsd
@@ -162,9 +162,7 @@ def test_ten_thousand_indicia_are_delivered_exactly_once_over_a_noisy_line() -> 
     assert registers["ascending_mills"] + registers["descending_mills"] == registers["control_sum_mills"]
 
     retries = host.port.writes - host.calls
-    print(
-        f"{PIECES} pieces, {host.refills} refills, {host.check_ins} check-ins; {waited // MINUTE} minutes on the line"
-    )
+    print(f"{PIECES} pieces, {host.refills} refills, {host.check_ins} check-ins; {waited // MINUTE} minutes of it")
     for name, line in (("host", at_host), ("device", at_device)):
         print(f"the line at the {name}:", *(f"{k}={v}" for k, v in asdict(noise_of(line)).items()))
     print(f"{retries} requests sent again by the client, {host.repeated} calls repeated by the host")

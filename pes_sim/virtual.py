@@ -13,17 +13,14 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pes_sim.clock import Clock, SystemClock, VirtualClock
 from pes_sim.entropy import Entropy, SeededEntropy, SystemEntropy, child
 from pes_sim.errors import FieldError, RefusedInState, UsageError
 from pes_sim.link.client import Client
 from pes_sim.link.device import DeviceSession, Endpoint, Session
-from pes_sim.link.line.ends import LineSession, LineTransport
-from pes_sim.link.line.line import Line
 from pes_sim.link.ports import TIMEOUT_MS, open_host, serve
-from pes_sim.link.ports.memory import MemoryTransport
 from pes_sim.link.ports.server import Server
 from pes_sim.meter.config import MeterConfig, check_new
 from pes_sim.meter.connection import Connection
@@ -43,6 +40,9 @@ from pes_sim.psd.profile import Profile
 from pes_sim.psd.rtc import Rtc
 from pes_sim.psd.selftest import TestName
 from pes_sim.psd.storage import write_atomically
+
+if TYPE_CHECKING:
+    from pes_sim.link.line.line import Line
 
 DEFAULT_DEPARTMENTS: Mapping[str, str] = {"100": "General"}
 DEFAULT_START = 1_767_625_200 * 1_000_000
@@ -119,6 +119,9 @@ class VirtualMeter(Meter):
         outlet = _Outlet(self, lambda device: device)
         if line is None:
             return LocalCaller(outlet, self.clock, drawn)
+        from pes_sim.link.line.ends import LineTransport
+        from pes_sim.link.ports.memory import MemoryTransport
+
         client = Client(LineTransport(MemoryTransport(outlet, self.clock), line, self.clock), BY_NAME, drawn)
         client.hello()
         return client
@@ -242,6 +245,8 @@ class VirtualMeter(Meter):
         return server
 
     def _sessions_over(self, line: Line, port: tuple[str, str], endpoint: Endpoint) -> Callable[[], Session]:
+        from pes_sim.link.line.ends import LineSession
+
         fresh = _sessions(endpoint)
         # In memory nobody waits for a part of an answer; elsewhere a long one must not look like silence.
         in_parts = not port[1].startswith("memory:")
@@ -368,6 +373,8 @@ def connect(uri: str, *, timeout_ms: int = TIMEOUT_MS, line: Line | None = None)
     """
     transport = open_host(uri, timeout_ms=timeout_ms)
     if line is not None:
+        from pes_sim.link.line.ends import LineTransport
+
         transport = LineTransport(transport, line, SystemClock(), timeout_ms * 1000)
     client = Client(transport, BY_NAME, SystemEntropy())
     try:

@@ -10,15 +10,16 @@ import json
 import os
 import signal
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pes_sim.entropy import SystemEntropy
 from pes_sim.errors import UsageError
-from pes_sim.link.line.config import parse_line
-from pes_sim.link.line.line import Line
 from pes_sim.link.ports.uri import Uri
 from pes_sim.psd.faults import Fault, FaultKind
 from pes_sim.virtual import VirtualMeter
+
+if TYPE_CHECKING:
+    from pes_sim.link.line.line import Line
 
 _STOPS: Final = (signal.SIGINT, signal.SIGTERM)
 
@@ -32,7 +33,7 @@ def run_run(options: argparse.Namespace) -> int:
     faults = list(_faults(options))
     # A seed that nobody chose is told, so that what was seen once can be seen again.
     seed = options.line_seed or SystemEntropy()(8).hex()
-    line = Line(parse_line(options.line), seed=seed) if options.line else None
+    line = _line(options.line, seed) if options.line else None
     # Before any thread is there: a signal that a thread of ours took would stop nothing.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
     try:
@@ -48,6 +49,13 @@ def run_run(options: argparse.Namespace) -> int:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return 0
+
+
+def _line(text: str, seed: str) -> Line:
+    from pes_sim.link.line.config import parse_line
+    from pes_sim.link.line.line import Line
+
+    return Line(parse_line(text), seed=seed)
 
 
 def _faults(options: argparse.Namespace) -> Iterator[Fault]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum, unique
 from functools import cached_property
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pes_sim.clock import DAY, SECOND
 from pes_sim.errors import UsageError
@@ -184,7 +184,12 @@ SETTINGS: Final[Mapping[str, _Setting]] = {
 
 def parse_line(text: str) -> LineConfig:
     """A line from "baud=9600,bit-errors=1e-4". Raises `UsageError` naming the setting that is wrong."""
-    values: dict[str, object] = {}
+    return LineConfig(**parse_settings(text))
+
+
+def parse_settings(text: str) -> dict[str, Any]:
+    """Only the fields that the text names, as `Line.change` takes them. Raises as `parse_line` does."""
+    values: dict[str, Any] = {}
     for part in filter(None, text.split(",")):
         name, equals, value = part.partition("=")
         setting = SETTINGS.get(name)
@@ -195,7 +200,7 @@ def parse_line(text: str) -> LineConfig:
             raise UsageError(f"a line's {name} is given twice", hint="Give it once")
         try:
             values[setting.field] = setting.read(value)
-            LineConfig(**{setting.field: values[setting.field]})  # type: ignore[arg-type]
+            LineConfig(**{setting.field: values[setting.field]})
         except (ValueError, KeyError):
             raise UsageError(f"a line's {name} cannot be {value!r}", hint=f"Allowed: {setting.allowed}") from None
-    return LineConfig(**values)  # type: ignore[arg-type]
+    return values

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final, NamedTuple
 
+from pes_sim.errors import UsageError
 from pes_sim.link.line.config import Direction, LineConfig
 from pes_sim.link.line.faults import NEVER, ON_THE_NEXT_BYTE, SIGNAL, Kind, Step, good, received
 from pes_sim.link.line.wire import Piece, Way
@@ -25,6 +26,7 @@ _BY_CHANCE: Final = (
     ("breaks", Kind.BREAK),
     ("unplugs", Kind.UNPLUG),
 )
+_FIELDS: Final = frozenset(field.name for field in fields(LineConfig))
 _SEVEN_BITS: Final = bytes(byte & 0x7F for byte in range(256))
 
 
@@ -89,6 +91,8 @@ class Line:
         A signal that is set is no longer what a step made of it. When the plug comes out, or an end hangs up, what is
         on its way is lost.
         """
+        if unknown := sorted(settings.keys() - _FIELDS):
+            raise UsageError(f"a line has no {unknown[0]!r}", hint=f"Known: {', '.join(sorted(_FIELDS))}")
         with self._turn:
             before, self._config = self._config, replace(self._config, **settings)
             self._off = [off for off in self._off if off.signal not in settings]

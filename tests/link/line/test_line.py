@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pes_sim.clock import HOUR, SECOND
 from pes_sim.errors import UsageError
-from pes_sim.link.line.config import RATES, SIGNALS, BadByte, Direction, LineConfig, Parity
+from pes_sim.link.line.config import RATES, SIGNALS, BadByte, Direction, LineConfig, Parity, parse_settings
 from pes_sim.link.line.faults import Kind, Step
 from pes_sim.link.line.line import Counts, Line
 
@@ -538,7 +538,14 @@ def test_a_change_that_is_none_changes_nothing() -> None:
     line = Line(_NOISY)
     with pytest.raises(UsageError, match="bit_errors"):
         line.change(baud=1200, bit_errors=2)
+    with pytest.raises(UsageError, match="a line has no 'speed'. Known: bad_bytes, baud, "):
+        line.change(baud=1200, speed=9600)
     assert line.config is _NOISY
+
+
+def test_a_change_may_be_written_as_text() -> None:
+    line = Line(LineConfig(baud=9600, drops=0.5))
+    assert line.change(**parse_settings("drops=0,host-cts=off")) == LineConfig(baud=9600, host_cts=False)
 
 
 @pytest.mark.parametrize("signal", ["plugged", "host_dtr", "device_dtr"])

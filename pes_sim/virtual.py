@@ -13,19 +13,20 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pes_sim.clock import Clock, SystemClock, VirtualClock
 from pes_sim.entropy import Entropy, SeededEntropy, SystemEntropy, child
 from pes_sim.errors import FieldError, RefusedInState, UsageError
 from pes_sim.link.client import Client
-from pes_sim.link.device import Endpoint
-from pes_sim.link.ports import PtyServer, open_host
+from pes_sim.link.device import DeviceSession, Endpoint, Session
+from pes_sim.link.ports import TIMEOUT_MS, open_host, serve
+from pes_sim.link.ports.server import Server
 from pes_sim.meter.config import MeterConfig, check_new
 from pes_sim.meter.connection import Connection
 from pes_sim.meter.device import MeterDevice
 from pes_sim.meter.home import MeterHome, StoredClock, check_place, create_home, finish_home, open_home
-from pes_sim.meter.meter import LocalCaller, Meter, MeterStatus
+from pes_sim.meter.meter import Caller, LocalCaller, Meter, MeterStatus
 from pes_sim.meter.services import BY_NAME
 from pes_sim.money import dollars, mills
 from pes_sim.provider.centre import DataCentre
@@ -39,6 +40,9 @@ from pes_sim.psd.profile import Profile
 from pes_sim.psd.rtc import Rtc
 from pes_sim.psd.selftest import TestName
 from pes_sim.psd.storage import write_atomically
+
+if TYPE_CHECKING:
+    from pes_sim.link.line.line import Line
 
 DEFAULT_DEPARTMENTS: Mapping[str, str] = {"100": "General"}
 DEFAULT_START = 1_767_625_200 * 1_000_000
@@ -71,7 +75,8 @@ class VirtualMeter(Meter):
     `pes-sim meter new` (or `create`) made there. For this power-on: `failing_self_tests` are names from docs/psd.md,
     `rtc` is the PSD's real-time clock, `connection` what the meter reaches its data centre by, `storage_faults` what is
     wrong with the PSD's medium (docs/storage.md). A power cut then is the exception `PowerCut`, until `power_on`; at a
-    port it is silence, and the power comes back by itself.
+    port it is silence, and the power comes back by itself. With a `line` what is asked here goes over it, in frames,
+    the first of which is a hello (docs/line.md).
     """
 
     def __init__(
@@ -82,13 +87,14 @@ class VirtualMeter(Meter):
         rtc: Rtc = Rtc(),  # noqa: B008  # immutable
         connection: Connection = Connection.LAN,
         storage_faults: Iterable[Fault] = (),
+        line: Line | None = None,
     ) -> None:
         failing = _self_tests(failing_self_tests)
         self._turn = threading.RLock()
         """Whoever asks the device, or switches it off and on, has it: two devices on one medium would both debit."""
         self.on_cut: Callable[[], None] = lambda: None
         """Called when the power was cut while a port asked something, and is back."""
-        self._servers: dict[str, PtyServer] = {}
+        self._servers: dict[tuple[str, str], Server] = {}
         with ExitStack() as opened:
             if directory is None:
                 made = tempfile.mkdtemp(prefix="pes-sim-")
@@ -106,8 +112,19 @@ class VirtualMeter(Meter):
             self.medium = self._home.fail(faults) if (faults := tuple(storage_faults)) else None
             self._device = self._switch_on()
             drawn = child(entropy, f"requests after record {self._log_sequence()}")
-            super().__init__(LocalCaller(_Outlet(self, lambda device: device), self.clock, drawn))
+            super().__init__(self._caller_over(line, drawn))
             self._opened = opened.pop_all()
+
+    def _caller_over(self, line: Line | None, drawn: Entropy) -> Caller:
+        outlet = _Outlet(self, lambda device: device)
+        if line is None:
+            return LocalCaller(outlet, self.clock, drawn)
+        from pes_sim.link.line.ends import LineTransport
+        from pes_sim.link.ports.memory import MemoryTransport
+
+        client = Client(LineTransport(MemoryTransport(outlet, self.clock), line, self.clock), BY_NAME, drawn)
+        client.hello()
+        return client
 
     @property
     def home(self) -> MeterHome:
@@ -193,23 +210,52 @@ class VirtualMeter(Meter):
         """Its security device alone, for any service of docs/psd.md. It takes turns with the meter."""
         return _Outlet(self, lambda device: device.psd)
 
-    def serve_pty(self) -> str:
-        """Puts the meter on a pseudo-terminal until `close`; gives its path, ready to be opened."""
-        return self._serve(_Outlet(self, lambda device: device, comes_back=True))
+    def serve(self, uri: str = "pty:", *, line: Line | None = None) -> Server:
+        """Puts the meter on a port until `close`: "pty:", "pty:/tmp/meter0", "tcp:4000" (docs/ports.md has them all).
 
-    def serve_psd_pty(self) -> str:
+        What it gives has the `uri` that a host opens, which it can at once. The same URI again gives the same port.
+        With a `line` the device is at the other end of it (docs/line.md). Raises as `pes_sim.link.ports.serve` does.
+        """
+        return self._serve(uri, _Outlet(self, lambda device: device, comes_back=True), line)
+
+    def serve_psd(self, uri: str = "pty:", *, line: Line | None = None) -> Server:
         """The same for its PSD alone, as a mainboard finds it. Meter and port take turns; a login of one ends the
         session of the other, which the meter opens again when it needs it. What the port dispenses for a department
         counts for that department, anything else for the department `?`.
         """
         with self._turn:
             self._device.log_out()
-        return self._serve(_Outlet(self, lambda device: device.psd, comes_back=True))
+        return self._serve(uri, _Outlet(self, lambda device: device.psd, comes_back=True), line)
 
-    def _serve(self, endpoint: Endpoint) -> str:
-        if endpoint.kind not in self._servers:
-            self._servers[endpoint.kind] = PtyServer(endpoint, self.clock)
-        return self._servers[endpoint.kind].path
+    def serve_pty(self) -> str:
+        """Puts the meter on a pseudo-terminal; gives its path."""
+        return self.serve().path
+
+    def serve_psd_pty(self) -> str:
+        """Puts its PSD alone on a pseudo-terminal; gives its path."""
+        return self.serve_psd().path
+
+    def _serve(self, uri: str, endpoint: Endpoint, line: Line | None) -> Server:
+        server = self._servers.get((endpoint.kind, uri))
+        if server is None or server.closed:
+            sessions = (
+                _sessions(endpoint) if line is None else self._sessions_over(line, (endpoint.kind, uri), endpoint)
+            )
+            server = self._servers[endpoint.kind, uri] = serve(uri, sessions, self.clock)
+        return server
+
+    def _sessions_over(self, line: Line, port: tuple[str, str], endpoint: Endpoint) -> Callable[[], Session]:
+        from pes_sim.link.line.ends import LineSession
+
+        fresh = _sessions(endpoint)
+        # In memory nobody waits for a part of an answer; elsewhere a long one must not look like silence.
+        in_parts = not port[1].startswith("memory:")
+
+        def poke() -> None:
+            if port in self._servers:  # not in the instant before it is
+                self._servers[port].poke()
+
+        return lambda: LineSession(fresh(), line, self.clock, more=poke if in_parts else None, fresh=fresh)
 
     def close(self) -> None:
         """Powers off."""
@@ -252,6 +298,10 @@ class _Outlet:
                     meter.power_on()
                     meter.on_cut()
                 raise
+
+
+def _sessions(endpoint: Endpoint) -> Callable[[], Session]:
+    return lambda: DeviceSession(endpoint)
 
 
 def _self_tests(names: Iterable[str]) -> frozenset[TestName]:
@@ -314,12 +364,19 @@ def create(
     finish_home(directory, config)
 
 
-def connect(uri: str) -> Meter:
-    """A meter at the other end of a port: "serial:/dev/ttyUSB0", or the path of a pseudo-terminal.
+def connect(uri: str, *, timeout_ms: int = TIMEOUT_MS, line: Line | None = None) -> Meter:
+    """A meter at the other end of a port: "serial:/dev/ttyUSB0", "tcp:HOST:PORT", or the path of a pseudo-terminal.
 
-    Returns when the meter has answered. Raises `LinkError` saying what to do when it does not.
+    Returns when the meter has answered; it is asked again after each `timeout_ms` of silence. Raises `LinkError` saying
+    what to do when it does not, `UsageError` for a URI that is badly written. A `line` comes before the port, in real
+    time (docs/line.md).
     """
-    client = Client(open_host(uri), BY_NAME, SystemEntropy())
+    transport = open_host(uri, timeout_ms=timeout_ms)
+    if line is not None:
+        from pes_sim.link.line.ends import LineTransport
+
+        transport = LineTransport(transport, line, SystemClock(), timeout_ms * 1000)
+    client = Client(transport, BY_NAME, SystemEntropy())
     try:
         client.hello()
     except BaseException:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from pes_sim.clock import HOUR, MINUTE, VirtualClock
+from pes_sim.clock import HOUR, MINUTE, SECOND, VirtualClock
 from pes_sim.entropy import SystemEntropy
 from pes_sim.errors import (
     FieldError,
@@ -33,6 +33,9 @@ from pes_sim.indicium import layout
 from pes_sim.indicium.api import verify
 from pes_sim.indicium.verify import Verdict
 from pes_sim.link.client import Client
+from pes_sim.link.line.config import Direction, LineConfig
+from pes_sim.link.line.faults import Kind, Step
+from pes_sim.link.line.line import Line
 from pes_sim.link.ports import open_host
 from pes_sim.meter.connection import Connection
 from pes_sim.meter.meter import Meter
@@ -212,21 +215,20 @@ def test_a_port_is_served_until_the_end_and_only_once(tmp_path: Path) -> None:
     ],
 )
 def test_a_port_that_is_none_is_said_with_what_to_do(uri: str, says: str) -> None:
-    with pytest.raises(LinkError) as refusal:
+    with pytest.raises((LinkError, UsageError)) as refusal:
         connect(uri)
     assert refusal.value.message == says
     assert refusal.value.hint != ""
 
 
-def test_a_port_behind_which_nobody_answers_is_given_up_and_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pes_sim.link.ports.TIMEOUT_MS", 1)
+def test_a_port_behind_which_nobody_answers_is_given_up_and_closed() -> None:
     ours, theirs = pty.openpty()
     tty.setraw(theirs)
     path = os.ttyname(theirs)
     failures = []  # kept, so that nothing but `connect` itself can have closed the port when it is opened again
     for _ in range(2):
         with pytest.raises(LinkError, match=f"no answer from {path} to hello") as failure:
-            connect(path)
+            connect(path, timeout_ms=1)
         failures.append(failure)
     assert len(failures) == 2
     os.close(theirs)
@@ -610,3 +612,74 @@ def log_in(client: Client, meter: VirtualMeter) -> None:
     serial = client.call("get_info", {})["psd_serial"]
     proof = hmac.digest(meter.home.secret(), user_challenge(serial, nonce), "sha256")
     client.call("authenticate", {"role": "customer's meter", "proof": proof})
+
+
+# --- over a line -----------------------------------------------------------------------------------------------------
+
+
+def test_a_meter_in_this_process_may_be_behind_a_line() -> None:
+    line = Line(LineConfig(baud=9600, bit_errors=1e-4), seed="virtual")
+    with VirtualMeter(line=line) as meter:
+        before = meter.clock.now()
+        meter.refill(100_000)
+        indicia = {meter.print_piece(department="100").indicium for _ in range(50)}
+        assert len(indicia) == meter.registers().piece_count == 50
+        # What was sent took its time.
+        assert meter.clock.now() - before > line.counts().sent_bytes // 2 * 10 * SECOND // 9600
+    assert line.counts().flipped_bits > 5
+
+
+def test_a_line_is_changed_while_its_meter_is_in_use() -> None:
+    line = Line()
+    with VirtualMeter(line=line) as meter:
+        meter.refill(1_000)
+        line.change(plugged=False)
+        with pytest.raises(LinkError, match="no answer from memory: to get_status after 4 attempts"):
+            meter.status()
+        line.change(plugged=True)
+        assert meter.status().state == "OPERATIONAL"
+        assert len(list(meter.log())) == 0
+
+
+@pytest.mark.parametrize("uri", ["pty:", "memory:"])
+def test_a_port_may_have_a_line_between_it_and_the_meter(uri: str) -> None:
+    """Its answers come in parts on a terminal: what is on its way for long does not look like silence."""
+    line = Line(LineConfig(baud=9600, latency_us=100))
+    with VirtualMeter() as meter:
+        server = meter.serve(uri, line=line)
+        assert meter.serve(uri) is server
+        meter.refill(10_000)
+        before = meter.clock.now()
+        with connect(server.uri) as outside:
+            indicia = [outside.print_piece(department="100").indicium for _ in range(3)]
+        assert [entry["indicium"] for entry in meter.log()] == indicia
+        assert line.counts().sent_bytes > 500
+        assert meter.clock.now() - before >= line.counts().sent_bytes * 10 * SECOND // 9600
+
+
+def test_a_mainboard_may_have_a_line_to_its_psd_too() -> None:
+    line = Line(LineConfig(latency_us=100))
+    with VirtualMeter() as meter:
+        client = Client(open_host(meter.serve_psd("pty:", line=line).uri), BY_NAME, SystemEntropy())
+        assert client.hello()["device_kind"] == "psd"
+        client.close()
+    assert line.counts().sent_bytes > 50
+
+
+def test_a_host_that_hangs_up_and_comes_again_is_served() -> None:
+    line = Line()
+    with VirtualMeter() as meter, connect(meter.serve("pty:", line=line).uri) as outside:
+        outside.status()
+        line.change(host_dtr=False)
+        line.change(host_dtr=True)
+        assert outside.status().state == "OPERATIONAL"
+
+
+def test_a_host_may_put_a_line_before_its_port() -> None:
+    line = Line(steps=[Step(Kind.FLIP, Direction.TO_DEVICE, byte=20), Step(Kind.FLIP, Direction.TO_HOST, byte=200)])
+    with VirtualMeter() as meter:
+        meter.refill(1_000)
+        with connect(meter.serve_pty(), line=line) as outside:
+            assert outside.print_piece(department="100").postage_mills == 740
+    assert line.counts().flipped_bits == 2
+    assert line.transparent

@@ -24,7 +24,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from pes_sim.entropy import SystemEntropy
 from pes_sim.link.client import Client
-from pes_sim.link.ports import PtyServer, open_host
+from pes_sim.link.device import DeviceSession
+from pes_sim.link.ports import open_host
+from pes_sim.link.ports import serve as serve_port
 from pes_sim.meter.home import open_home
 from pes_sim.psd.fields import pack
 from pes_sim.psd.services import BY_NAME
@@ -113,7 +115,8 @@ def processors() -> tuple[set[int], set[int]]:
 def serve(folder: Path) -> int:
     """The other process: a PSD on a pseudo-terminal until standard input ends."""
     os.sched_setaffinity(0, processors()[0])
-    with funded(folder) as meter, PtyServer(meter.psd, meter.clock) as server:  # with the meter's session
+    # With the meter's session.
+    with funded(folder) as meter, serve_port("pty:", lambda: DeviceSession(meter.psd), meter.clock) as server:
         print(server.path, flush=True)
         sys.stdin.read()
     return 0

@@ -166,10 +166,16 @@ def _meter(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     _faults(p)
     p = action(
         "run",
-        "Serve the meter on a pseudo-terminal until stopped; one line of JSON when it is ready",
-        "m1 --cut-power-at-write 12",
+        "Serve the meter on a port until stopped; one line of JSON when it is ready",
+        "m1 --port pty:/tmp/meter0",
         "running",
     )
+    p.add_argument("--port", default="pty:", metavar="URI",
+                   help="pty:, pty:LINK, tcp:PORT, tcp:HOST:PORT, rfc2217:HOST:PORT or serial:PATH (pty:)")  # fmt: skip
+    p.add_argument("--line", default="", metavar="NAME=VALUE,...",
+                   help="the line to it: baud=9600,bit-errors=1e-4 or the like (docs/line.md)")  # fmt: skip
+    p.add_argument("--line-seed", default="", metavar="TEXT",
+                   help="what goes wrong on the line follows from it (default: drawn, and told)")  # fmt: skip
     p.add_argument("--psd", action="store_true", help="its security device alone, as a mainboard finds it")
     p.add_argument("--cut-power-at-write", type=int, metavar="N",
                    help="cut the PSD's power before operation N of its medium; it comes back at once")  # fmt: skip

@@ -10,32 +10,52 @@ import json
 import os
 import signal
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from pes_sim.entropy import SystemEntropy
 from pes_sim.errors import UsageError
+from pes_sim.link.ports.uri import Uri
 from pes_sim.psd.faults import Fault, FaultKind
 from pes_sim.virtual import VirtualMeter
+
+if TYPE_CHECKING:
+    from pes_sim.link.line.line import Line
 
 _STOPS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 def run_run(options: argparse.Namespace) -> int:
     """`pes-sim meter run DIR`: until SIGINT or SIGTERM."""
+    if Uri.parse(options.port).scheme == "memory":
+        raise UsageError(
+            "nothing outside this program can reach a memory: port", hint="Allowed: pty:, tcp:PORT and so on"
+        )
     faults = list(_faults(options))
+    # A seed that nobody chose is told, so that what was seen once can be seen again.
+    seed = options.line_seed or SystemEntropy()(8).hex()
+    line = _line(options.line, seed) if options.line else None
     # Before any thread is there: a signal that a thread of ours took would stop nothing.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
     try:
         with VirtualMeter(options.directory, failing_self_tests=options.fail_self_test, storage_faults=faults) as meter:
             meter.on_cut = lambda: _say(event="power cut", operation=_operations(meter), **_state(meter))
-            port = meter.serve_psd_pty() if options.psd else meter.serve_pty()
+            server = (meter.serve_psd if options.psd else meter.serve)(options.port, line=line)
             kind = "psd" if options.psd else "meter"
-            _say(event="ready", port=port, device_kind=kind, pid=os.getpid(), **_state(meter))
+            where = {"port": server.path or server.uri, "device_kind": kind, "pid": os.getpid()}
+            _say(event="ready", **where, **_state(meter), **({"line_seed": seed} if line else {}))
             if _operations(meter):
                 meter.on_cut()  # it came while the meter was switched on
             signal.sigwait(_STOPS)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return 0
+
+
+def _line(text: str, seed: str) -> Line:
+    from pes_sim.link.line.config import parse_line
+    from pes_sim.link.line.line import Line
+
+    return Line(parse_line(text), seed=seed)
 
 
 def _faults(options: argparse.Namespace) -> Iterator[Fault]:

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from pes_sim.entropy import Entropy
 from pes_sim.errors import AnswerTooLong, LinkError, ProtocolError, Status, UnknownService
 from pes_sim.link import message
-from pes_sim.link.frame import MAX_FRAME, VERSION, Frame, FrameKind, Framer, encode
+from pes_sim.link.frame import MAX_FRAME, OVERHEAD, VERSION, Frame, FrameKind, Framer, encode
 from pes_sim.psd.fields import Values, check_all
 from pes_sim.psd.services import Service
 
@@ -115,12 +115,19 @@ class Client:
                     if (item.kind, item.service, item.request_id) == expected:
                         return item
                     broken = broken or _reports_a_broken_frame(item)
-            # The device read something broken. That may have been our request, or noise long before it; so it is sent
-            # again at once, but not for every such report.
+                else:
+                    broken = broken or _was_a_frame(item)
+            # Something came broken, there or here. That may have been our request, or its answer, or noise long before
+            # it; so it is sent again at once, but not for every such report.
             if broken and not repeated:
                 self._transport.write(data)
                 repeated = True
         return None
+
+
+def _was_a_frame(problem: ProtocolError) -> bool:
+    """Whether it may have been the answer: what is shorter than any frame is noise."""
+    return problem.detail["end"] - problem.detail["start"] > OVERHEAD  # type: ignore[operator]  # both are integers
 
 
 def _reports_a_broken_frame(reply: Frame) -> bool:

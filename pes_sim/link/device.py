@@ -31,6 +31,16 @@ class Endpoint(Protocol):
     def execute(self, name: str, request: Values, *, request_id: bytes, now: int) -> Values: ...
 
 
+class Session(Protocol):
+    """A conversation with whoever is at the other end of a line. A port asks it, from one thread at a time."""
+
+    def receive(self, data: bytes, now: int) -> bytes:
+        """The bytes to send back for what came in."""
+
+    def unasked(self, now: int) -> bytes:
+        """The bytes that the device sends by itself, each of them once. A port asks for them when it is poked."""
+
+
 class DeviceSession:
     """One host's conversation with one endpoint."""
 
@@ -53,6 +63,10 @@ class DeviceSession:
                 broken = True
                 answers.append(message.refusal(message.UNREADABLE, message.NO_REQUEST, item))
         return b"".join(map(encode, answers))
+
+    def unasked(self, now: int) -> bytes:
+        """See `Session`: a device has nothing to say by itself."""
+        return b""
 
     def _answer(self, asked: Frame, now: int) -> Frame:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -100,11 +101,25 @@ def test_the_psd_alone_can_be_had_and_torn(start: Start) -> None:
     assert process.poll() is None
 
 
+def test_a_line_can_be_put_before_it_and_its_seed_is_told(start: Start) -> None:
+    process, ready = start("--line", "bit-errors=1e-4,duplicates=1e-3", "--line-seed", "a seed")
+    assert ready["line_seed"] == "a seed"
+    meter = connect(ready["port"])
+    indicia = {meter.print_piece(department="100").indicium for _ in range(30)}
+    assert len(indicia) == meter.registers().piece_count == 30
+    process.terminate()
+    assert process.wait() == 0
+    _, ready = start("--line", "latency=1ms")
+    assert re.fullmatch("[0-9a-f]{16}", ready["line_seed"])
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         (("--cut-power-at-write", "0"), "--cut-power-at-write counts from 1"),
         (("--storage-fault", "moths"), "'moths' is no storage fault\n  Allowed: KIND[@N[:K]], N from 1; KIND: cut, "),
+        (("--line", "bauds=9600"), "'bauds=9600' is no setting of a line\n  Allowed: NAME=VALUE,...; NAME: baud, "),
+        (("--line", "parity=strange"), "a line's parity cannot be 'strange'\n  Allowed: none, even, odd"),
         (("--fail-self-test", "moths"), "there is no self-test 'moths'"),
     ],
 )

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from pes_sim.link.line.config import SETTINGS
+from pes_sim.link.line.faults import Kind
 from tests import softhsm
 
 ROOT = Path(__file__).parents[2]
@@ -122,3 +124,18 @@ def test_a_meter_to_cut_the_power_of_comes_up_as_the_page_says(tmp_path: Path) -
 def test_a_power_cut_in_a_program_is_come_through_as_the_page_says(tmp_path: Path) -> None:
     (program,) = blocks("docs/storage.md", "python")
     run(sys.executable, "-c", program, cwd=tmp_path)
+
+
+def test_a_piece_is_paid_once_over_a_bad_line_as_the_page_says(tmp_path: Path) -> None:
+    (program,) = blocks("docs/line.md", "python")
+    output = run(sys.executable, "-c", program, cwd=tmp_path)
+    counted = dict(re.findall(r"(\w+)=(\d+)", output))
+    assert int(counted["flipped_bits"]) > 5
+    assert counted["unplugs"] == "1"
+
+
+def test_the_page_on_the_line_has_every_setting_and_every_step() -> None:
+    text = (ROOT / "docs/line.md").read_text("utf-8")
+    rows = re.findall(r"^\| `([a-z-]+)=\S+` \| `(\w+)` \|", text, re.MULTILINE)
+    assert rows == [(name, setting.field) for name, setting in SETTINGS.items()]
+    assert [kind for kind in Kind if f"`{kind}`" not in text] == []

@@ -15,7 +15,7 @@ from pes_sim.link.bare import BarePsd
 from pes_sim.link.client import Client
 from pes_sim.link.device import DeviceSession
 from pes_sim.link.frame import Frame, Framer, encode
-from pes_sim.link.ports import MemoryTransport
+from pes_sim.link.ports.memory import MemoryTransport
 from pes_sim.meter.services import BY_NAME as METER_SERVICES
 from pes_sim.psd.services import BY_NAME
 from tests.link.fakes import is_free

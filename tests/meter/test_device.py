@@ -34,7 +34,7 @@ from pes_sim.errors import (
 )
 from pes_sim.indicium import layout
 from pes_sim.link.client import Client
-from pes_sim.link.ports import MemoryTransport
+from pes_sim.link.ports.memory import MemoryTransport
 from pes_sim.meter.meter import Meter
 from pes_sim.meter.services import BY_NAME, DEPARTMENT
 from pes_sim.meter.store import DepartmentTotal, MeterStore, StoredPiece

@@ -13,7 +13,9 @@ from pes_sim.entropy import SystemEntropy
 from pes_sim.errors import FieldError, InsufficientFunds, LockedCheckinOverdue, RefusedByProvider, UnknownDepartment
 from pes_sim.indicium import layout
 from pes_sim.link.client import Client
-from pes_sim.link.ports import MemoryTransport, PtyServer
+from pes_sim.link.device import DeviceSession
+from pes_sim.link.ports import serve
+from pes_sim.link.ports.memory import MemoryTransport
 from pes_sim.meter.meter import LocalCaller, Meter, MeterStatus, Registers
 from pes_sim.meter.services import BY_NAME
 from pes_sim.meter.store import DepartmentTotal
@@ -33,7 +35,7 @@ def meter(bench: Bench, request: pytest.FixtureRequest) -> Iterator[Meter]:
             line = Client(MemoryTransport(bench.device, bench.clock), BY_NAME, SystemEntropy())
             yield opened.enter_context(Meter(line))
         else:
-            server = opened.enter_context(PtyServer(bench.device, bench.clock))
+            server = opened.enter_context(serve("pty:", lambda: DeviceSession(bench.device), bench.clock))
             yield opened.enter_context(connect(server.path))
 
 

@@ -10,7 +10,7 @@ import pytest
 from pes_sim.entropy import SystemEntropy
 from pes_sim.errors import FieldError, UnknownService
 from pes_sim.link.client import Client
-from pes_sim.link.ports import MemoryTransport
+from pes_sim.link.ports.memory import MemoryTransport
 from pes_sim.meter.meter import Meter
 from pes_sim.meter.services import BY_NAME, OWN, PASSED_THROUGH, SERVICES
 from pes_sim.psd.selftest import TestName

@@ -12,7 +12,7 @@ from pes_sim.entropy import SystemEntropy
 from pes_sim.errors import IntegrityError, NotAuthenticated, PesError, RefusedInState, StorageFull
 from pes_sim.indicium import layout
 from pes_sim.link.client import Client
-from pes_sim.link.ports import MemoryTransport
+from pes_sim.link.ports.memory import MemoryTransport
 from pes_sim.meter import rates
 from pes_sim.meter.device import MeterDevice
 from pes_sim.meter.meter import LocalCaller, Meter

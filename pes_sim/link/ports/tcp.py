@@ -25,7 +25,9 @@ from pes_sim.link.ports.uri import LOOPBACK, Uri, join
 _MISSED_AFTER: Final[Mapping[str, int]] = {
     "TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4, "TCP_USER_TIMEOUT": 30_000,
 }  # fmt: skip
-"""Options of a socket, in seconds, but the last in milliseconds. A system sets those that it has."""
+"""Options of a socket, in seconds, but the last in milliseconds."""
+_OPTIONS: Final = [(getattr(socket, name), value) for name, value in _MISSED_AFTER.items() if hasattr(socket, name)]
+"""Those that this system has."""
 _ANYWHERE: Final = {"0.0.0.0": LOOPBACK, "::": "::1"}
 """Where this machine reaches a port of its own that listens at every address."""
 _AT_REST: Final = 1_000
@@ -121,9 +123,8 @@ class ListeningServer(ThreadedServer):
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in _MISSED_AFTER.items():
-            if (option := getattr(socket, name, None)) is not None:
-                connection.setsockopt(socket.IPPROTO_TCP, option, value)
+        for option, value in _OPTIONS:
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)
         return connection
 
     def _turn_away(self) -> None:

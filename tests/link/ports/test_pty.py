@@ -535,8 +535,6 @@ def test_a_terminal_that_fails_is_said_and_can_still_be_closed(
     os.close(other)
     os.dup2(ended, port.fd)  # so reads a line that has gone
     os.close(ended)
-    with opened(port.path) as fd:
-        os.write(fd, GET_LINE)
     port.poke()
     in_time(port._thread)
     close_in_time(port)

@@ -204,6 +204,30 @@ def test_a_port_is_served_until_the_end_and_only_once(tmp_path: Path) -> None:
         outside.info()
 
 
+@pytest.mark.parametrize("uri", ["memory:", "pty:", "tcp:0", "rfc2217:0"])
+def test_a_print_that_ran_into_a_power_cut_is_paid_once_whatever_the_port(tmp_path: Path, uri: str) -> None:
+    cut = [Fault(FaultKind.CUT, 3)]
+    with VirtualMeter(copy_of_a_meter(tmp_path / "m1"), storage_faults=cut) as meter:
+        server = meter.serve(uri)
+        assert meter.serve(uri) is server
+        with connect(server.uri, timeout_ms=200) as outside:
+            printed = [outside.print_piece(department="100") for _ in range(3)]
+        assert meter.medium is not None
+        assert meter.medium.cut_at
+        assert len({piece.indicium for piece in printed}) == meter.registers().piece_count == 3
+
+
+def test_a_port_that_was_closed_is_served_anew(tmp_path: Path) -> None:
+    with VirtualMeter(copy_of_a_meter(tmp_path / "m1")) as meter:
+        first = meter.serve("tcp:0")
+        first.close()
+        again = meter.serve("tcp:0")
+        assert again is not first
+        assert meter.serve_psd("tcp:0") is not again
+        with connect(again.uri) as outside:
+            assert outside.info() == meter.info()
+
+
 @pytest.mark.parametrize(
     ("uri", "says"),
     [

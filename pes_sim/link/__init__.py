@@ -1,4 +1,4 @@
 """The serial protocol: frames, messages, both ends of a line, and the ports it runs over.
 
-Framing and messages are sans-IO; only `ports.py` touches a file descriptor. What a service does is not known here.
+Framing and messages are sans-IO; only `ports/` touches a file descriptor. What a service does is not known here.
 """

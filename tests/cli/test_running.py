@@ -69,6 +69,33 @@ def test_it_says_where_it_is_serves_and_ends_when_it_is_told(start: Start, sent:
     assert process.stdout.read() == ""
 
 
+@pytest.mark.parametrize("port", ["pty:", "tcp:0", "rfc2217:0"])
+def test_it_is_served_on_the_port_that_it_is_told(start: Start, port: str) -> None:
+    process, ready = start("--port", port)
+    assert ready["port"].startswith("/dev/" if port == "pty:" else port.removesuffix("0"))
+    with connect(ready["port"]) as meter:
+        assert meter.print_piece(department="100").record
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 0
+
+
+def test_a_link_to_its_terminal_is_there_while_it_runs_and_is_replaced_when_it_was_killed(
+    start: Start, tmp_path: Path
+) -> None:
+    link = tmp_path / "meter0"
+    killed, ready = start("--port", f"pty:{link}")
+    assert ready["port"] == str(link)
+    killed.kill()
+    killed.wait()
+    assert link.is_symlink(), "nobody took it away"
+    process, _ = start("--port", f"pty:{link}")
+    with connect(str(link)) as meter:
+        assert meter.print_piece(department="100").record
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 0
+    assert not link.is_symlink()
+
+
 def test_the_meter_is_in_use_while_it_runs(start: Start, directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
     process, _ = start()
     assert main(["meter", "status", str(directory)]) == 1
@@ -121,10 +148,21 @@ def test_a_line_can_be_put_before_it_and_its_seed_is_told(start: Start) -> None:
         (("--line", "bauds=9600"), "'bauds=9600' is no setting of a line\n  Allowed: NAME=VALUE,...; NAME: baud, "),
         (("--line", "parity=strange"), "a line's parity cannot be 'strange'\n  Allowed: none, even, odd"),
         (("--fail-self-test", "moths"), "there is no self-test 'moths'"),
+        (("--port", "memory:"), "nothing outside this program can reach a memory: port\n  Allowed: pty:, tcp:PORT"),
+        (("--port", "COM1"), "'COM1' is not a port\n  Allowed: a path such as /dev/ttyUSB0, or memory:, pty:, "),
+        (("--port", "tcp:somewhere"), "'tcp:somewhere' has no port number from 0 to 65535, but 'somewhere'\n  Write"),
     ],
 )
-def test_a_fault_that_is_none_is_refused(
+def test_a_fault_or_a_port_that_is_none_is_refused(
     directory: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], said: str
 ) -> None:
     assert main(["meter", "run", str(directory), *options]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_port_that_cannot_be_had_is_said_and_the_meter_is_free_again(
+    directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["meter", "run", str(directory), "--port", "serial:/dev/ttyUSB99"]) == 1
+    assert "there is no port /dev/ttyUSB99\n  Plug it in" in capsys.readouterr().err
+    assert main(["meter", "status", str(directory)]) == 0

@@ -53,6 +53,13 @@ def test_the_readmes_commands_run_one_after_the_other(tmp_path: Path) -> None:
     assert "OPERATIONAL" in output[5]
 
 
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_ways_to_open_a_port_in_python_run(number: int, tmp_path: Path) -> None:
+    output = run(sys.executable, "-c", blocks("docs/ports.md", "python")[number], cwd=tmp_path)
+    assert len(blocks("docs/ports.md", "python")) == 2
+    assert output.count("\n") == (5, 0)[number]
+
+
 PSD_PYTHON = ("in a program", "on a pseudo-terminal", "another clock and line", "a token")
 
 

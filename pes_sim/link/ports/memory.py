@@ -81,8 +81,10 @@ class MemoryServer(Server):
         self._name = name
         self._sessions = sessions
         self._clock = clock
-        self._turn = threading.Condition(threading.RLock())
-        """Whoever asks the session has it, and who waits for bytes is told through it."""
+        self._turn = threading.RLock()
+        """Whoever asks the session has it. Who pokes does not wait for it: that may be whom a request waits for."""
+        self._arrived = threading.Condition()
+        """What has come for the host, and who that is, changes under it; nobody asks anything meanwhile."""
         self._asking = self._closed = self._poked = False
         self._host: _Host | None = None
 
@@ -91,45 +93,56 @@ class MemoryServer(Server):
         return self._closed
 
     def close(self) -> None:
-        with self._turn:
+        with self._turn, self._arrived:
             if self._asking:
                 raise RuntimeError("a request cannot close the port that it came through")
             if not self._closed:
                 self._closed = True
                 with _naming:
                     del _served[self._name]
-            self._turn.notify_all()
+            self._arrived.notify_all()
 
     def poke(self) -> None:
-        with self._turn:
-            self._poked = True
-            if not self._asking and self._host is not None:
-                self._ask(self._host, b"")
+        self._poked = True
+        self._speak()
 
     def connect(self, timeout_ms: int) -> Transport:
         """Its host. Raises `LinkError` while there is another."""
         with self._turn:
             if self._host is not None:
                 raise LinkError(f"{self.uri} is in use by another host", hint="Close that one first")
-            self._host = _Host(self, self._sessions(), timeout_ms)
-            self._poked = True
-            self._ask(self._host, b"")
-            return self._host
+            self._host = host = _Host(self, self._sessions(), timeout_ms)
+        self.poke()
+        return host
 
-    def _ask(self, host: _Host, data: bytes) -> None:
-        """Has the session answer, and then say what it says by itself: also when the answer is what made it speak."""
+    def ask(self, host: _Host, data: bytes) -> None:
+        """Has the host's session answer."""
+        with self._turn:
+            self._ask(host, lambda session, now: session.receive(data, now))
+        self._speak()
+
+    def _speak(self) -> None:
+        """Has the session say what it says by itself, if it was poked. Who has the turn now does it afterwards."""
+        while self._poked and self._turn.acquire(blocking=False):
+            try:
+                if self._asking or (host := self._host) is None:
+                    return
+                self._poked = False
+                self._ask(host, lambda session, now: session.unasked(now))
+            finally:
+                self._turn.release()
+
+    def _ask(self, host: _Host, what: Callable[[Session, int], bytes]) -> None:
         self._asking = True
         try:
-            if data:
-                host.came += host.session.receive(data, self._clock.now())
-            if self._poked:
-                self._poked = False
-                host.came += host.session.unasked(self._clock.now())
+            said = what(host.session, self._clock.now())
         except PowerCut:
-            host.session = self._sessions()
+            host.session, said = self._sessions(), b""
         finally:
             self._asking = False
-            self._turn.notify_all()
+        with self._arrived:
+            host.came += said
+            self._arrived.notify_all()
 
 
 class _Host:
@@ -144,10 +157,9 @@ class _Host:
         self._answered = False
 
     def read(self) -> bytes:
-        turn = self._server._turn
-        with turn:
+        with self._server._arrived:
             if not self._answered:
-                turn.wait_for(lambda: self.came or self._gone(), self._timeout_ms / 1000)
+                self._server._arrived.wait_for(lambda: self.came or self._gone(), self._timeout_ms / 1000)
             self._answered = False
             data, self.came = self.came, b""
             if not data:
@@ -155,16 +167,15 @@ class _Host:
             return data
 
     def write(self, data: bytes) -> None:
-        with self._server._turn:
-            self._check()
-            self._server._ask(self, data)
-            self._answered = True
+        self._check()
+        self._server.ask(self, data)
+        self._answered = True
 
     def close(self) -> None:
-        with self._server._turn:
+        with self._server._arrived:
             if self._server._host is self:
                 self._server._host = None
-            self._server._turn.notify_all()
+            self._server._arrived.notify_all()
 
     def _gone(self) -> bool:
         return self._server.closed or self._server._host is not self

@@ -84,6 +84,7 @@ class ThreadedServer(Server):
         opened.callback(os.close, self._wake_write)
         os.set_blocking(self._wake_write, False)
         self._thread = threading.Thread(target=self._serve, name=f"pes-sim {self.uri}", daemon=True)
+        self._opened = opened  # the first request may poke
         self._thread.start()
         self._opened = opened.pop_all()
         return self
@@ -113,8 +114,8 @@ class ThreadedServer(Server):
     @abstractmethod
     def _serve(self) -> None: ...
 
-    def _turn_away(self) -> None:
-        """Another host knocked while one is there."""
+    def _turn_away(self, fd: int) -> None:
+        """Another host knocked while one is there, at `fd`."""
 
     def _converse(self, fd: int) -> str:
         """Answers on `fd` until its host has gone, and says how; or until the server is closed: that gives ""."""
@@ -136,7 +137,7 @@ class ThreadedServer(Server):
                         poked = True
                     if self.knocks in found:
                         if not _hung_up(fd):
-                            self._turn_away()
+                            self._turn_away(fd)
                         elif pending:
                             return "it sends no more, and does not read what it asked for"
                     if fd not in found:

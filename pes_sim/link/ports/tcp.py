@@ -25,9 +25,12 @@ from pes_sim.link.ports.uri import LOOPBACK, Uri, join
 _MISSED_AFTER: Final[Mapping[str, int]] = {
     "TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4, "TCP_USER_TIMEOUT": 30_000,
 }  # fmt: skip
-"""Options of a socket, in seconds, but the last in milliseconds. A system sets those that it has."""
+"""Options of a socket, in seconds, but the last in milliseconds."""
+_OPTIONS: Final = [(getattr(socket, name), value) for name, value in _MISSED_AFTER.items() if hasattr(socket, name)]
+"""Those that this system has."""
 _ANYWHERE: Final = {"0.0.0.0": LOOPBACK, "::": "::1"}
 """Where this machine reaches a port of its own that listens at every address."""
+_FULL: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _AT_REST: Final = 1_000
 """Milliseconds after which a connection that could not be taken in, for want of descriptors, is tried again."""
 
@@ -102,32 +105,32 @@ class ListeningServer(ThreadedServer):
         self._start(opened)
 
     def _serve(self) -> None:
-        knocked, woken = (poll(self._wake_read, select.POLLIN, *others) for others in ([self.knocks], []))
+        knocked = poll(self._wake_read, select.POLLIN, self.knocks)
         while not self._stopping:
             ready = {number for number, _ in knocked.poll()}
             if self._wake_read in ready:
                 os.read(self._wake_read, 4096)  # nobody is there to be told anything
-            elif (connection := self._let_in()) is None:
-                woken.poll(_AT_REST)
-            else:
+            elif (connection := self._let_in()) is not None:
                 with connection:
                     self._converse(connection.fileno())
 
-    def _let_in(self) -> socket.socket | None:
+    def _let_in(self, *meanwhile: int) -> socket.socket | None:
+        """Who knocks. Where the system has no place for it, a moment passes, or until something comes `meanwhile`."""
         try:
             connection, _ = self._listener.accept()
-        except OSError:  # it has gone again; or there are no descriptors left
-            return None
+        except OSError as problem:
+            if problem.errno in _FULL:
+                poll(self._wake_read, select.POLLIN, *meanwhile).poll(_AT_REST)
+            return None  # or it has gone again
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in _MISSED_AFTER.items():
-            if (option := getattr(socket, name, None)) is not None:
-                connection.setsockopt(socket.IPPROTO_TCP, option, value)
+        for option, value in _OPTIONS:
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)
         return connection
 
-    def _turn_away(self) -> None:
-        if (connection := self._let_in()) is not None:
+    def _turn_away(self, fd: int) -> None:
+        if (connection := self._let_in(fd)) is not None:
             connection.close()
 
 

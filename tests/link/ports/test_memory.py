@@ -143,3 +143,25 @@ def test_who_waits_in_vain_is_told_that_nothing_came_or_that_it_is_over(device: 
     in_time(waiter)
     assert said.get_nowait() == f"{port.uri} was lost: this program closed it"
     port.close()
+
+
+def test_who_pokes_does_not_wait_for_a_request_that_may_wait_for_it(device: FakeDevice) -> None:
+    asked, poked, says = threading.Event(), threading.Event(), [b"by itself"]
+
+    def slow(name: str, request: Values) -> Values:
+        asked.set()
+        assert poked.wait(PATIENCE), "the poke waits for this request"
+        return {"message": b"hello"}
+
+    device._answer = slow
+    with serve("memory:", lambda: Talker(device, says), VirtualClock(NOW)) as port:
+        host = open_host(port.uri)
+        assert host.read() == b"by itself"
+        writer = in_thread(lambda: host.write(GET_LINE))
+        assert asked.wait(PATIENCE)
+        says.append(b"once more")
+        port.poke()
+        poked.set()
+        in_time(writer)
+        assert host.read().endswith(b"\0once more")
+        host.close()

@@ -430,13 +430,17 @@ def test_a_link_that_a_killed_meter_left_is_replaced(device: FakeDevice, tmp_pat
         host.close()
 
 
-def test_a_link_whose_number_has_become_our_own_is_replaced_too(device: FakeDevice, tmp_path: Path) -> None:
-    with served("pty:", device) as port:
-        next_one = port.path
+def test_a_link_whose_number_has_become_our_own_is_replaced_too(
+    device: FakeDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = os.openpty()
+    monkeypatch.setattr(os, "openpty", lambda: pair)
     link = tmp_path / "meter0"
-    link.symlink_to(next_one)
-    with served(f"pty:{link}", device):
-        assert os.readlink(link) == next_one, "the lowest number that is free"
+    link.symlink_to(os.ttyname(pair[1]))
+    with served(f"pty:{link}", device) as port:
+        host = client(open_host(port.path))
+        assert host.call("get", {}) == {"message": b"hello"}
+        host.close()
 
 
 def test_a_link_that_another_meter_serves_is_in_use(device: FakeDevice, tmp_path: Path) -> None:
@@ -535,8 +539,6 @@ def test_a_terminal_that_fails_is_said_and_can_still_be_closed(
     os.close(other)
     os.dup2(ended, port.fd)  # so reads a line that has gone
     os.close(ended)
-    with opened(port.path) as fd:
-        os.write(fd, GET_LINE)
     port.poke()
     in_time(port._thread)
     close_in_time(port)

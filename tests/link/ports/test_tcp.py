@@ -144,8 +144,25 @@ def test_without_descriptors_nobody_is_let_in_until_there_are_some(
     failed.clear()
     knocks = plain(server)
     assert failed.wait(PATIENCE)
+    assert host.call("get", {}) == {"message": b"hello"}
     assert knocks.recv(1) == b"", "a moment later it is turned away"
     knocks.close()
+    host.close()
+
+
+def test_who_knocks_and_has_gone_again_is_nobody(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    accept, failed = socket.socket.accept, threading.Event()
+
+    def fails(listener: socket.socket) -> tuple[socket.socket, object]:
+        if failed.is_set():
+            return accept(listener)
+        failed.set()
+        raise BlockingIOError
+
+    monkeypatch.setattr(tcp, "_AT_REST", PATIENCE * 1000_000)
+    monkeypatch.setattr(socket.socket, "accept", fails)
+    host = client(open_host(server.uri))
+    assert host.call("get", {}) == {"message": b"hello"}, "nothing was waited for"
     host.close()
 
 

@@ -65,10 +65,10 @@ check: $(STAMP) ## lint, format, types, import rules, stale generated files
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python tools/generate.py --check
+	$(BIN)/python -m tools.generate --check
 
 generate: $(STAMP) ## write the generated files again from their tables
-	$(BIN)/python tools/generate.py
+	$(BIN)/python -m tools.generate
 
 # Keeps what is locked where pyproject.toml allows it; newer versions: make lock LOCK_FLAGS=--upgrade
 # One lock serves every platform and every Python we promise. It names no registry: that is the user's own setting.

@@ -25,7 +25,7 @@ from pes_sim.psd.policy import POLICIES
 from pes_sim.psd.roles import Role
 from pes_sim.psd.selftest import TESTS
 from pes_sim.psd.services import SERVICES, Service
-from tools import c_header, conformance, lua_tables
+from tools import c_header, conformance, frame_vectors, lua_tables
 from tools.markdown import table
 
 ROOT = Path(__file__).parent.parent
@@ -188,6 +188,7 @@ SECTIONS: Mapping[str, Mapping[str, Callable[[], str]]] = {
 FILES: Mapping[str, Callable[[], str]] = {
     "firmware_stubs/include/pes_protocol.h": c_header.made,
     "hardware/wireshark/pes_tables.lua": lua_tables.made,
+    **{f"tests/vectors/frames/{name}.json": make for name, make in frame_vectors.FILES.items()},
 }
 """Files that come from tables as a whole."""
 

@@ -73,6 +73,22 @@ class Client:
             self.hello()  # a device that was without power meanwhile does not remember the first
             return self._exchange(service, request, request_id)
 
+    def send_raw(self, data: bytes, expect: int = 1) -> list[Frame | ProtocolError]:
+        """Sends just these bytes, once, and gives what comes back: frames, and what could not be read as one.
+
+        For who tests a device, with `forge.forge`. Returns with `expect` items, or when the line falls silent; 0 waits
+        for the silence. The error's byte ranges count from the first byte that this client ever received.
+        """
+        self._transport.write(data)
+        found: list[Frame | ProtocolError] = []
+        received = 0
+        while received < BYTES_PER_ATTEMPT and (came := self._transport.read()):
+            received += len(came)
+            found += self._framer.feed(came)
+            if 0 < expect <= len(found):
+                break
+        return found
+
     def close(self) -> None:
         """Closes the port."""
         self._transport.close()

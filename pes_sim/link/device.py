@@ -2,7 +2,8 @@
 
 Whatever comes in, the device answers or stays silent, and goes on. A service's refusal is an answer; bytes that break
 the protocol are answered with their byte range; a defect of our own is `INTERNAL`, logged, and never ends the session.
-Only a reply is met with silence: it is our own echo, or another device, and two that answer each other never end.
+Only a reply or an event is met with silence: it is our own echo, or another device, and two that answer each other
+never end.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from pes_sim.psd.fields import Values, check_all
 from pes_sim.psd.services import Service
 
 _REST_OF_AN_ANSWER: Final = 160
+
+_NEVER_ANSWERED: Final = frozenset({FrameKind.REPLY, FrameKind.EVENT})
 
 _log: Final = logging.getLogger(__name__)
 
@@ -46,7 +49,7 @@ class DeviceSession:
         for item in self._framer.feed(data):
             if isinstance(item, Frame):
                 broken = False
-                if item.kind != FrameKind.REPLY:
+                if item.kind not in _NEVER_ANSWERED:
                     answers.append(self._answer(item, now))
             elif not broken:
                 # Of broken frames in a row the first is enough: answers to noise must not be more than the noise.

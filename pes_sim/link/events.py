@@ -46,6 +46,7 @@ EVENTS: Final = (
 )  # fmt: skip
 STATE_CHANGED, LOW_FUNDS, CHECKIN_IS_DUE, TAMPERED = EVENTS
 BY_CODE: Final[Mapping[int, EventKind]] = {kind.code: kind for kind in EVENTS}
+BY_NAME: Final[Mapping[str, EventKind]] = {kind.name: kind for kind in EVENTS}
 
 _ASKED: Final = ("get_status", "get_registers")
 

@@ -38,7 +38,11 @@ class MemoryTransport:
 
     def read(self) -> bytes:
         answer, self._answer = self._answer, b""
-        return answer
+        if answer:
+            return answer
+        # Nothing comes: the time-out passes, on the clock that both ends share, and may bring something about.
+        self._clock.wait(TIMEOUT_MS * 1000)
+        return self._session.unasked(self._clock.now())
 
     def write(self, data: bytes) -> None:
         self._answer += self._session.receive(data, self._clock.now())

@@ -26,11 +26,13 @@ import serial
 from pes_sim.clock import HOUR, VirtualClock
 from pes_sim.errors import LinkError, Status
 from pes_sim.link import message, ports
+from pes_sim.link.client import ATTEMPTS
 from pes_sim.link.frame import MAX_FRAME, Frame, Framer, encode
-from pes_sim.link.ports import MemoryTransport, PtyServer, SerialTransport, open_host
+from pes_sim.link.ports import TIMEOUT_MS, MemoryTransport, PtyServer, SerialTransport, open_host
 from pes_sim.psd.fields import Values
 from tests.link.fakes import GET, ID, LIST, NOW, FakeDevice, client, frames
 
+SILENCE: Final = TIMEOUT_MS * 1000
 LETTER: Final[Values] = {"message": bytes(range(256)), "reference": b"100"}
 """Its message has every byte that a terminal could take for something else."""
 PATIENCE: Final = 20
@@ -651,6 +653,7 @@ def test_a_line_in_memory_answers_at_once_and_once(device: FakeDevice) -> None:
     clock = VirtualClock(NOW)
     transport = MemoryTransport(device, clock)
     assert (transport.name, transport.read()) == ("memory:", b"")
+    assert clock.now() == NOW + SILENCE
     transport.write(GET_LINE)
     clock.advance(HOUR)
     transport.write(GET_LINE)
@@ -658,7 +661,25 @@ def test_a_line_in_memory_answers_at_once_and_once(device: FakeDevice) -> None:
     assert [message.read_values(answer) for answer in answers] == [{"message": b"hello"}] * 2
     assert transport.read() == b""
     transport.close()
-    assert [now for *_, now in device.asked] == [NOW, NOW + HOUR]
+    assert [now for *_, now in device.asked] == [NOW + SILENCE, NOW + SILENCE + HOUR]
+    assert clock.now() == NOW + HOUR + 2 * SILENCE
+
+
+def test_a_silence_in_memory_takes_its_time_on_the_shared_clock(device: FakeDevice) -> None:
+    clock = VirtualClock(NOW)
+    host = client(MemoryTransport(device, clock))
+    assert host.call("put", LETTER) == {"record": 1}
+    assert clock.now() == NOW
+    host.send_raw(b"\0half of a fra")
+    assert clock.now() == NOW + SILENCE
+
+    class Deaf(MemoryTransport):
+        def write(self, data: bytes) -> None:
+            """Nothing arrives."""
+
+    with pytest.raises(LinkError, match="after 4 attempts"):
+        client(Deaf(device, clock)).call("put", LETTER)
+    assert clock.now() == NOW + (1 + ATTEMPTS) * SILENCE
 
 
 def test_a_line_in_memory_goes_through_the_same_frames(device: FakeDevice) -> None:

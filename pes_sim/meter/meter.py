@@ -16,6 +16,7 @@ from pes_sim.entropy import Entropy
 from pes_sim.errors import FieldError, PesError, RefusedByProvider, RegisterLimit
 from pes_sim.link.events import Event, Watch
 from pes_sim.link.inbox import Inbox
+from pes_sim.link.transfer import read_log
 from pes_sim.meter.services import DEPARTMENT
 from pes_sim.meter.store import DepartmentTotal
 from pes_sim.money import dollars
@@ -283,14 +284,7 @@ class Meter:
 
     def log(self, first_record: int = 1) -> Iterator[Values]:
         """The PSD's log of pieces from a record on: its fields by name, `indicium` and registers among them."""
-        following = first_record
-        while following:
-            answer = self._caller.call("read_log", {"first_record": following})
-            for entry in answer["entries"]:
-                yield unpack(entry)
-            if 0 < answer["next_record"] <= following:
-                raise FieldError("the device goes round in a circle: next_record does not rise")
-            following = answer["next_record"]
+        return read_log(self._caller, first_record)
 
     def refill(self, amount_mills: int, *, request_id: bytes = b"") -> Registers:
         """Adds postage through the meter's data centre. Raises `RefusedByProvider` with the provider's reason."""

@@ -71,8 +71,7 @@ def test_a_log_that_is_cut_off_anywhere_goes_on_at_the_record_after_the_last(aft
     for at in range(1, 4):
         kept: list[int] = []
         with pytest.raises(LinkError):
-            for entry in read_log(Cut(host(rig), at, after=after)):
-                kept.append(entry["record"])
+            kept.extend(entry["record"] for entry in read_log(Cut(host(rig), at, after=after)))
         rig.power_on()
         kept += [entry["record"] for entry in read_log(host(rig), kept[-1] + 1 if kept else 1)]
         assert kept == records

@@ -19,8 +19,9 @@ from pes_sim.clock import Clock, SystemClock, VirtualClock
 from pes_sim.entropy import Entropy, SeededEntropy, SystemEntropy, child
 from pes_sim.errors import FieldError, RefusedInState, UsageError
 from pes_sim.link.client import Client
-from pes_sim.link.device import Endpoint
+from pes_sim.link.device import DeviceSession, Endpoint, Session
 from pes_sim.link.ports import PtyServer, open_host
+from pes_sim.link.trace import Trace, TracedSession
 from pes_sim.meter.config import MeterConfig, check_new
 from pes_sim.meter.connection import Connection
 from pes_sim.meter.device import MeterDevice
@@ -70,7 +71,8 @@ class VirtualMeter(Meter):
     Without a directory it is a fresh meter, checked in, that is gone after the `with`; with one it is the meter that
     `pes-sim meter new` (or `create`) made there. For this power-on: `failing_self_tests` are names from docs/psd.md,
     `rtc` is the PSD's real-time clock, `connection` what the meter reaches its data centre by, `storage_faults` what is
-    wrong with the PSD's medium (docs/storage.md). A power cut then is the exception `PowerCut`, until `power_on`; at a
+    wrong with the PSD's medium (docs/storage.md), `trace` a pcapng file, or a named pipe, that what goes over its ports
+    is written to. A power cut then is the exception `PowerCut`, until `power_on`; at a
     port it is silence, and the power comes back by itself.
     """
 
@@ -82,6 +84,7 @@ class VirtualMeter(Meter):
         rtc: Rtc = Rtc(),  # noqa: B008  # immutable
         connection: Connection = Connection.LAN,
         storage_faults: Iterable[Fault] = (),
+        trace: Path | None = None,
     ) -> None:
         failing = _self_tests(failing_self_tests)
         self._turn = threading.RLock()
@@ -97,6 +100,7 @@ class VirtualMeter(Meter):
                 create(directory)
             self._home = open_home(directory)
             opened.callback(self._home.close)
+            self._trace = opened.enter_context(Trace(trace)) if trace is not None else None
             self.clock: Clock = self._home.clock
             entropy = self._home.entropy
             self.centre = DataCentre(directory / "provider", clock=self.clock, entropy=child(entropy, "provider"))
@@ -208,8 +212,14 @@ class VirtualMeter(Meter):
 
     def _serve(self, endpoint: Endpoint) -> str:
         if endpoint.kind not in self._servers:
-            self._servers[endpoint.kind] = PtyServer(endpoint, self.clock)
+            self._servers[endpoint.kind] = PtyServer(endpoint, self.clock, lambda: self._session(endpoint))
         return self._servers[endpoint.kind].path
+
+    def _session(self, endpoint: Endpoint) -> Session:
+        session = DeviceSession(endpoint)
+        if self._trace is None:
+            return session
+        return TracedSession(session, self._trace, endpoint.kind, self.clock, endpoint.services.values())
 
     def close(self) -> None:
         """Powers off."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from pes_sim.clock import Clock
 from pes_sim.errors import LinkError
 from pes_sim.link.client import Transport
-from pes_sim.link.device import DeviceSession, Endpoint
+from pes_sim.link.device import DeviceSession, Endpoint, Session
 from pes_sim.psd.faults import PowerCut
 
 if TYPE_CHECKING:
@@ -129,11 +129,12 @@ class PtyServer:
     `path` is the terminal's name, ready to be opened when the constructor returns: nobody has to wait or to guess.
     """
 
-    def __init__(self, endpoint: Endpoint, clock: Clock) -> None:
+    def __init__(self, endpoint: Endpoint, clock: Clock, sessions: Callable[[], Session] | None = None) -> None:
+        """`sessions` makes the endpoint's, at first and after each power cut; without it they are the plain ones."""
         import tty
 
-        self._endpoint = endpoint
-        self._session = DeviceSession(endpoint)
+        self._sessions = sessions or (lambda: DeviceSession(endpoint))
+        self._session = self._sessions()
         self._clock = clock
         self._closing = threading.RLock()
         with contextlib.ExitStack() as opened:
@@ -187,7 +188,7 @@ class PtyServer:
             except BlockingIOError:
                 continue  # the terminal is full, or an outside program flushed what poll had promised
             except PowerCut:
-                self._session = DeviceSession(self._endpoint)  # it answers nothing, and remembers nobody
+                self._session = self._sessions()  # it answers nothing, and remembers nobody
 
 
 def _poll(fd: int, event: int, wake: int = -1) -> select.poll:

@@ -15,7 +15,7 @@ from pes_sim.errors import IntegrityError, PesError, Status, UnknownService
 from pes_sim.link import message
 from pes_sim.link.bare import BarePsd
 from pes_sim.link.client import Client
-from pes_sim.link.device import DeviceSession
+from pes_sim.link.device import DeviceSession, Session
 from pes_sim.link.events import BY_CODE, BY_NAME, CHECKIN_IS_DUE, EVENTS, LOW_FUNDS, STATE_CHANGED, TAMPERED, Watch
 from pes_sim.link.frame import VERSION, Frame, FrameKind, Framer, encode
 from pes_sim.link.inbox import MOST, Inbox
@@ -58,7 +58,7 @@ class Moody:
         return {"descending_mills": self.descending}
 
 
-def subscribe(session: DeviceSession, low: int = LOW, request_id: bytes = ID) -> list[Frame]:
+def subscribe(session: Session, low: int = LOW, request_id: bytes = ID) -> list[Frame]:
     return frames(
         session.receive(encode(message.request(message.SUBSCRIBE, {"low_funds_mills": low}, request_id)), NOW)
     )

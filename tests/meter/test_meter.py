@@ -189,7 +189,7 @@ def test_a_meter_tells_what_comes_about_each_once_and_in_order(meter: Meter, ben
     meter.registers()
     bench.clock.advance(48 * HOUR)
     with pytest.raises(LockedCheckinOverdue):
-        meter.print_piece(department="100")
+        meter.print_piece(department="100", mailing_date=TODAY)  # one request, which is refused
     meter.check_in()
     told = meter.events()
     assert [(event.sequence, event.name, event.missed) for event in told] == [

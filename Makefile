@@ -44,7 +44,7 @@ $(STAMP): pyproject.toml $(LOCKS)
 system:
 	@tools/setup-system
 
-# With what only tests need. SoftHSM2 is then there, so a test that finds none fails and is not skipped.
+# With what only tests need. SoftHSM2 and tshark are then there: a test that finds none fails and is not skipped.
 system-tests:
 	@tools/setup-system tests
 
@@ -52,6 +52,7 @@ demo: system $(STAMP) ## print, verify and deliver specimens; leaves them in dem
 	$(BIN)/pes-sim demo --out demo-out
 
 test: export PES_SIM_REQUIRE_SOFTHSM := 1
+test: export PES_SIM_REQUIRE_TSHARK := 1
 test: system-tests $(STAMP) ## all tests, then the coverage that must be complete
 	$(BIN)/pytest --cov --cov-report=term
 	@# What holds the money and what is printed: every branch.
@@ -65,10 +66,10 @@ check: $(STAMP) ## lint, format, types, import rules, stale generated files
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python tools/generate.py --check
+	$(BIN)/python -m tools.generate --check
 
 generate: $(STAMP) ## write the generated files again from their tables
-	$(BIN)/python tools/generate.py
+	$(BIN)/python -m tools.generate
 
 # Keeps what is locked where pyproject.toml allows it; newer versions: make lock LOCK_FLAGS=--upgrade
 # One lock serves every platform and every Python we promise. It names no registry: that is the user's own setting.

@@ -22,6 +22,7 @@ from pes_sim.link.client import Client
 from pes_sim.link.device import DeviceSession, Endpoint, Session
 from pes_sim.link.ports import TIMEOUT_MS, open_host, serve
 from pes_sim.link.ports.server import Server
+from pes_sim.link.trace import Trace, TracedSession
 from pes_sim.meter.config import MeterConfig, check_new
 from pes_sim.meter.connection import Connection
 from pes_sim.meter.device import MeterDevice
@@ -74,9 +75,9 @@ class VirtualMeter(Meter):
     Without a directory it is a fresh meter, checked in, that is gone after the `with`; with one it is the meter that
     `pes-sim meter new` (or `create`) made there. For this power-on: `failing_self_tests` are names from docs/psd.md,
     `rtc` is the PSD's real-time clock, `connection` what the meter reaches its data centre by, `storage_faults` what is
-    wrong with the PSD's medium (docs/storage.md). A power cut then is the exception `PowerCut`, until `power_on`; at a
-    port it is silence, and the power comes back by itself. With a `line` what is asked here goes over it, in frames,
-    the first of which is a hello (docs/line.md).
+    wrong with the PSD's medium (docs/storage.md), `trace` a pcapng file, or a named pipe, for what goes over its ports. A
+    power cut is the exception `PowerCut`, until `power_on`; at a port it is silence, and the power comes back by itself.
+    With a `line` what is asked here goes over it, in frames, the first of which is a hello (docs/line.md).
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class VirtualMeter(Meter):
         connection: Connection = Connection.LAN,
         storage_faults: Iterable[Fault] = (),
         line: Line | None = None,
+        trace: Path | None = None,
     ) -> None:
         failing = _self_tests(failing_self_tests)
         self._turn = threading.RLock()
@@ -103,6 +105,7 @@ class VirtualMeter(Meter):
                 create(directory)
             self._home = open_home(directory)
             opened.callback(self._home.close)
+            self._trace = opened.enter_context(Trace(trace)) if trace is not None else None
             self.clock: Clock = self._home.clock
             entropy = self._home.entropy
             self.centre = DataCentre(directory / "provider", clock=self.clock, entropy=child(entropy, "provider"))
@@ -238,16 +241,15 @@ class VirtualMeter(Meter):
     def _serve(self, uri: str, endpoint: Endpoint, line: Line | None) -> Server:
         server = self._servers.get((endpoint.kind, uri))
         if server is None or server.closed:
-            sessions = (
-                _sessions(endpoint) if line is None else self._sessions_over(line, (endpoint.kind, uri), endpoint)
-            )
-            server = self._servers[endpoint.kind, uri] = serve(uri, sessions, self.clock)
+            port = endpoint.kind, uri
+            sessions = self._sessions(endpoint) if line is None else self._sessions_over(line, port, endpoint)
+            server = self._servers[port] = serve(uri, sessions, self.clock)
         return server
 
     def _sessions_over(self, line: Line, port: tuple[str, str], endpoint: Endpoint) -> Callable[[], Session]:
         from pes_sim.link.line.ends import LineSession
 
-        fresh = _sessions(endpoint)
+        fresh = self._sessions(endpoint)
         # In memory nobody waits for a part of an answer; elsewhere a long one must not look like silence.
         in_parts = not port[1].startswith("memory:")
 
@@ -256,6 +258,13 @@ class VirtualMeter(Meter):
                 self._servers[port].poke()
 
         return lambda: LineSession(fresh(), line, self.clock, more=poke if in_parts else None, fresh=fresh)
+
+    def _sessions(self, endpoint: Endpoint) -> Callable[[], Session]:
+        trace = self._trace
+        if trace is None:
+            return lambda: DeviceSession(endpoint)
+        rows = endpoint.services.values()
+        return lambda: TracedSession(DeviceSession(endpoint), trace, endpoint.kind, self.clock, rows)
 
     def close(self) -> None:
         """Powers off."""
@@ -298,10 +307,6 @@ class _Outlet:
                     meter.power_on()
                     meter.on_cut()
                 raise
-
-
-def _sessions(endpoint: Endpoint) -> Callable[[], Session]:
-    return lambda: DeviceSession(endpoint)
 
 
 def _self_tests(names: Iterable[str]) -> frozenset[TestName]:

@@ -1,16 +1,20 @@
-"""Writes the parts of the documentation that come from tables, between their marks; --check says which are stale."""
+"""Writes what comes from tables: parts of the documentation, between their marks, and whole files for other languages.
+
+--check says which are stale. What a whole file holds is made by a module of its own, beside this one.
+"""
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pes_sim.clock import HOUR
 from pes_sim.errors import Status
 from pes_sim.indicium import layout as layouts
-from pes_sim.link.message import HELLO
+from pes_sim.link.events import EVENTS
+from pes_sim.link.message import LINK_SERVICES
 from pes_sim.meter import services as meter_services
 from pes_sim.psd import messages
 from pes_sim.psd.faults import MEANING
@@ -21,15 +25,10 @@ from pes_sim.psd.policy import POLICIES
 from pes_sim.psd.roles import Role
 from pes_sim.psd.selftest import TESTS
 from pes_sim.psd.services import SERVICES, Service
+from tools import c_header, conformance, frame_vectors, lua_tables
+from tools.markdown import table
 
 ROOT = Path(__file__).parent.parent
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table."""
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lines += ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
-    return "\n".join(lines)
 
 
 def _names(fields: Sequence[Field]) -> str:
@@ -100,13 +99,21 @@ def _field_rows() -> str:
     def most(field: Field) -> str:
         return str(field.limit) if field.form in (Form.UINT, Form.INT) else f"{field.limit} long"
 
+    def meaning(field: Field) -> str:
+        return field.meaning + (" (secret: no trace shows it)" if field.secret else "")
+
     return table(
         ("number", "field", "form", "at most", "meaning"),
-        [(f.number, f.name, f.form, most(f), f.meaning) for f in FIELDS],
+        [(f.number, f.name, f.form, most(f), meaning(f)) for f in FIELDS],
     )
 
 
 _SIGNERS = {"psd": "the PSD", "provider": "the provider", "role": "provider or inspector"}
+
+
+def _events() -> str:
+    head = ("code", "event", "says", "meaning")
+    return table(head, [(f"0x{e.code:02X}", e.name, _names(e.fields), e.meaning) for e in EVENTS])
 
 
 def _message_rows() -> str:
@@ -155,7 +162,8 @@ def _layout(name: str) -> Callable[[], str]:
 
 SECTIONS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "docs/protocol.md": {
-        "link-services": lambda: _services([HELLO]),
+        "link-services": lambda: _services(LINK_SERVICES),
+        "events": _events,
         "psd-services": lambda: _services(SERVICES),
         "meter-services": lambda: _services(meter_services.OWN),
         "fields": _field_rows,
@@ -171,9 +179,18 @@ SECTIONS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "policies": _policies,
         "self-tests": _self_tests,
     },
+    "docs/conformance.md": {"legend": conformance.legend, "matrix": conformance.rows},
     "docs/storage.md": {"faults": lambda: table(("kind", "what fails"), MEANING.items())},
     "docs/indicia.md": {name: _layout(name) for name in layouts.BUILT_IN},
 }
+
+
+FILES: Mapping[str, Callable[[], str]] = {
+    "firmware_stubs/include/pes_protocol.h": c_header.made,
+    "hardware/wireshark/pes_tables.lua": lua_tables.made,
+    **{f"tests/vectors/frames/{name}.json": make for name, make in frame_vectors.FILES.items()},
+}
+"""Files that come from tables as a whole."""
 
 
 def renewed(text: str, sections: Mapping[str, Callable[[], str]], where: str) -> str:
@@ -188,21 +205,33 @@ def renewed(text: str, sections: Mapping[str, Callable[[], str]], where: str) ->
     return text
 
 
-def main() -> int:
-    """Writes, or with --check compares. 1 when something is stale."""
-    check = "--check" in sys.argv[1:]
-    stale = []
+def fresh(root: Path) -> Iterator[tuple[Path, str, str]]:
+    """Each file that comes from tables: its path, what it holds, and what it should hold."""
     for name, sections in SECTIONS.items():
-        path = ROOT / name
-        old = path.read_text("utf-8")
-        new = renewed(old, sections, name)
+        old = (root / name).read_text("utf-8")
+        yield root / name, old, renewed(old, sections, name)
+    for name, make in FILES.items():
+        path = root / name
+        yield path, path.read_text("utf-8") if path.exists() else "", make()
+
+
+def generate(root: Path, *, check: bool) -> int:
+    """Writes, or compares. 1 when something is stale."""
+    stale = []
+    for path, old, new in fresh(root):
         if new != old:
-            stale.append(name)
+            stale.append(str(path.relative_to(root)))
             if not check:
+                path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(new, "utf-8")
     if stale:
         print(f"{'stale' if check else 'written'}: {', '.join(stale)}" + (" (run: make generate)" if check else ""))
     return 1 if stale and check else 0
+
+
+def main() -> int:
+    """The command."""
+    return generate(ROOT, check="--check" in sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -181,6 +181,9 @@ def _meter(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
                    help="cut the PSD's power before operation N of its medium; it comes back at once")  # fmt: skip
     p.add_argument("--storage-fault", action="append", default=[], metavar="KIND[@N[:K]]",
                    help="what is wrong with the PSD's medium: tear@12:100 or the like (docs/storage.md)")  # fmt: skip
+    p.add_argument("--trace", type=Path, metavar="FILE.pcapng",
+                   help="write what goes over the port to a file, or to a named pipe, for Wireshark "
+                   "(hardware/wireshark)")  # fmt: skip
     _faults(p)
     action("specimens", "Specimens printed each day, to be collected and destroyed (39 CFR 501.9)", "m1")
     _snapshots(actions)

@@ -37,7 +37,9 @@ def run_run(options: argparse.Namespace) -> int:
     # Before any thread is there: a signal that a thread of ours took would stop nothing.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
     try:
-        with VirtualMeter(options.directory, failing_self_tests=options.fail_self_test, storage_faults=faults) as meter:
+        with VirtualMeter(
+            options.directory, failing_self_tests=options.fail_self_test, storage_faults=faults, trace=options.trace
+        ) as meter:
             meter.on_cut = lambda: _say(event="power cut", operation=_operations(meter), **_state(meter))
             server = (meter.serve_psd if options.psd else meter.serve)(options.port, line=line)
             kind = "psd" if options.psd else "meter"

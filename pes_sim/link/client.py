@@ -1,6 +1,7 @@
 """The host's end of the line: one request, one answer, retried with the same request id until it comes.
 
 A retry is safe because a device answers one request id once and for all: it gives the same bytes and debits nothing.
+Events that arrive meanwhile are kept apart, so many at most, for whoever has subscribed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from typing import Final, Protocol
 from pes_sim.entropy import Entropy
 from pes_sim.errors import AnswerTooLong, LinkError, ProtocolError, Status, UnknownService
 from pes_sim.link import message
+from pes_sim.link.events import Event
 from pes_sim.link.frame import MAX_FRAME, OVERHEAD, VERSION, Frame, FrameKind, Framer, encode
+from pes_sim.link.inbox import Inbox
 from pes_sim.psd.fields import Values, check_all
 from pes_sim.psd.services import Service
 
@@ -41,6 +44,7 @@ class Client:
         self._services = services
         self._entropy = entropy
         self._framer = Framer(MAX_FRAME)
+        self._inbox: Inbox | None = None
         self.device_kind = ""
 
     def hello(self) -> Values:
@@ -72,6 +76,49 @@ class Client:
                 raise
             self.hello()  # a device that was without power meanwhile does not remember the first
             return self._exchange(service, request, request_id)
+
+    def subscribe(self, low_funds_mills: int = 0) -> None:
+        """Has the device tell its events from now on; funds are low below `low_funds_mills`, 0 for never.
+
+        A power cut ends it, at the device. Raises `UnknownService` where the device tells none.
+        """
+        self._inbox = Inbox()
+        try:
+            answer = self._exchange(message.SUBSCRIBE, {"low_funds_mills": low_funds_mills}, self._entropy(16))
+        except BaseException:
+            self._inbox = None
+            raise
+        self._inbox.begin(answer["event_sequence"])
+
+    def unsubscribe(self) -> None:
+        """Has the device tell no more. What it told before can still be fetched by `events`."""
+        self._exchange(message.UNSUBSCRIBE, {}, self._entropy(16))
+
+    def events(self, *, listen: bool = False) -> list[Event]:
+        """What the device told since the last time, each once. With `listen` the line is read once for more, until
+        something comes or the port's time is out.
+        """
+        if self._inbox is None:
+            return []
+        if listen:
+            self._inbox.take(self._framer.feed(self._transport.read()))
+        return self._inbox.fetch()
+
+    def send_raw(self, data: bytes, expect: int = 1) -> list[Frame | ProtocolError]:
+        """Sends just these bytes, once, and gives what comes back: frames, and what could not be read as one.
+
+        For who tests a device, with `forge.forge`. Returns with `expect` items, or when the line falls silent; 0 waits
+        for the silence. The error's byte ranges count from the first byte that this client ever received.
+        """
+        self._transport.write(data)
+        found: list[Frame | ProtocolError] = []
+        received = 0
+        while received < BYTES_PER_ATTEMPT and (came := self._transport.read()):
+            received += len(came)
+            found += self._framer.feed(came)
+            if 0 < expect <= len(found):
+                break
+        return found
 
     def close(self) -> None:
         """Closes the port."""
@@ -110,7 +157,10 @@ class Client:
         while received < BYTES_PER_ATTEMPT and (came := self._transport.read()):
             received += len(came)
             broken = False
-            for item in self._framer.feed(came):
+            items = self._framer.feed(came)
+            if self._inbox is not None:
+                self._inbox.take(items)
+            for item in items:
                 if isinstance(item, Frame):
                     if (item.kind, item.service, item.request_id) == expected:
                         return item

@@ -2,7 +2,9 @@
 
 Whatever comes in, the device answers or stays silent, and goes on. A service's refusal is an answer; bytes that break
 the protocol are answered with their byte range; a defect of our own is `INTERNAL`, logged, and never ends the session.
-Only a reply is met with silence: it is our own echo, or another device, and two that answer each other never end.
+Only a reply or an event is met with silence: it is our own echo, or another device, and two that answer each other
+never end. What the device says without being asked follows the answers, in whole frames, and only where the host has
+subscribed.
 """
 
 from __future__ import annotations
@@ -12,12 +14,16 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 
 from pes_sim.errors import AnswerTooLong, PesError, ProtocolError, Status, UnknownService
-from pes_sim.link import message
+from pes_sim.link import events, message
+from pes_sim.link.events import BY_NAME, Watch
 from pes_sim.link.frame import MAX_FRAME, MIN_MAX_FRAME, OVERHEAD, VERSION, Frame, FrameKind, Framer, encode
 from pes_sim.psd.fields import Values, check_all
 from pes_sim.psd.services import Service
 
 _REST_OF_AN_ANSWER: Final = 160
+
+_OWN: Final[Mapping[int, Service]] = {service.code: service for service in message.LINK_SERVICES}
+_NEVER_ANSWERED: Final = frozenset({FrameKind.REPLY, FrameKind.EVENT})
 
 _log: Final = logging.getLogger(__name__)
 
@@ -32,22 +38,30 @@ class Endpoint(Protocol):
 
 
 class Session(Protocol):
-    """A conversation with whoever is at the other end of a line. A port asks it, from one thread at a time."""
+    """A conversation with whoever is at the other end of a line: bytes and the time in, whole frames out. A port asks
+    it, from one thread at a time.
+    """
 
     def receive(self, data: bytes, now: int) -> bytes:
         """The bytes to send back for what came in."""
 
     def unasked(self, now: int) -> bytes:
-        """The bytes that the device sends by itself, each of them once. A port asks for them when it is poked."""
+        """What the device has to say of itself since the last look; nothing to a host that has not subscribed. A port
+        asks for it when it is poked, and sends it when all answers are sent.
+        """
 
 
 class DeviceSession:
-    """One host's conversation with one endpoint."""
+    """A session with one endpoint."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._framer = Framer(MAX_FRAME)
         self._max_frame = MIN_MAX_FRAME
+        self._watch: Watch | None = None
+        """What the host has been told, if it has subscribed."""
+        self._told = 0
+        """Events so far, in this session."""
 
     def receive(self, data: bytes, now: int) -> bytes:
         """The bytes to send back for what came in."""
@@ -56,17 +70,28 @@ class DeviceSession:
         for item in self._framer.feed(data):
             if isinstance(item, Frame):
                 broken = False
-                if item.kind != FrameKind.REPLY:
+                if item.kind not in _NEVER_ANSWERED:
                     answers.append(self._answer(item, now))
             elif not broken:
                 # Of broken frames in a row the first is enough: answers to noise must not be more than the noise.
                 broken = True
                 answers.append(message.refusal(message.UNREADABLE, message.NO_REQUEST, item))
-        return b"".join(map(encode, answers))
+        line = b"".join(map(encode, answers))
+        return line + self.unasked(now) if self._watch is not None and answers else line
 
     def unasked(self, now: int) -> bytes:
-        """See `Session`: a device has nothing to say by itself."""
-        return b""
+        """See `Session.unasked`."""
+        if self._watch is None:
+            return b""
+        try:
+            happened = self._watch.look(now)
+        except PesError:
+            return b""  # it cannot be asked now; whoever asks it something is told why
+        except Exception:
+            _log.exception("the device could not be asked how it is")
+            return b""
+        self._told = self._watch.sequence
+        return b"".join(encode(message.event(BY_NAME[event.name], event.values)) for event in happened)
 
     def _answer(self, asked: Frame, now: int) -> Frame:
         try:
@@ -97,11 +122,9 @@ class DeviceSession:
             )
         if frame.kind != FrameKind.REQUEST:
             raise ProtocolError(f"a frame of kind {frame.kind} is no request", frame.start, frame.end)
-        if frame.service == message.HELLO.code:
-            return self._hello(message.read_values(frame), frame)
         service = self._endpoint.services.get(frame.service)
         if service is None:
-            raise UnknownService(f"a {self._endpoint.kind} has no service 0x{frame.service:02X}")
+            return self._serve_itself(frame, now)
         values = message.read_values(frame)
         self._check_answer_fits(service, values)
         return self._endpoint.execute(service.name, values, request_id=frame.request_id, now=now)
@@ -119,8 +142,23 @@ class DeviceSession:
                 f"request id; or ask for {most} at a time", field=field, most=most,
             )  # fmt: skip
 
+    def _serve_itself(self, frame: Frame, now: int) -> Values:
+        """The link's own services."""
+        service = _OWN.get(frame.service)
+        if service is None:
+            raise UnknownService(f"a {self._endpoint.kind} has no service 0x{frame.service:02X}")
+        asked = message.read_values(frame)
+        check_all(service.request, asked)
+        if service is message.HELLO:
+            return self._hello(asked, frame)
+        if service is message.SUBSCRIBE:
+            events.check_can_tell(self._endpoint.kind, self._endpoint.services)
+            self._watch = Watch(self._endpoint, now, asked["low_funds_mills"], self._told)
+        else:
+            self._watch = None
+        return {"event_sequence": self._told}
+
     def _hello(self, asked: Values, frame: Frame) -> Values:
-        check_all(message.HELLO.request, asked)
         lowest, highest = asked["lowest_version"], asked["highest_version"]
         if not lowest <= VERSION <= highest:
             raise ProtocolError(

@@ -36,6 +36,7 @@ class FrameKind(IntEnum):
 
     REQUEST = 1
     REPLY = 2
+    EVENT = 3
 
 
 class Frame(NamedTuple):  # not a dataclass: four are made for every request, and a tuple costs a quarter

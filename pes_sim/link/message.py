@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pes_sim.errors import FieldError, PesError, ProtocolError, Status, from_wire
+from pes_sim.link.events import EventKind
 from pes_sim.link.frame import Frame, FrameKind
 from pes_sim.psd import cbor
 from pes_sim.psd.fields import BY_NUMBER, Values, to_names, to_numbers
@@ -22,14 +23,27 @@ HELLO: Final = row(
     "version max_frame device_kind",
     "Agrees on the protocol version and the longest frame; says what answers",
 )
-"""The link's own service. A host may leave it out: version 1 and frames of 2,048 bytes always work."""
+"""A host may leave it out: version 1 and frames of 2,048 bytes always work."""
+SUBSCRIBE: Final = row(
+    0xF0,
+    "subscribe",
+    State,
+    "low_funds_mills",
+    "event_sequence",
+    "From now on the device tells events; says how many it told so far",
+)
+UNSUBSCRIBE: Final = row(
+    0xF1, "unsubscribe", State, "", "event_sequence", "It tells no more; says how many it told so far"
+)
+LINK_SERVICES: Final = (HELLO, SUBSCRIBE, UNSUBSCRIBE)
+"""The link's own. They are for everybody, and no device's."""
 
 NO_REQUEST: Final = bytes(16)
 """The request id of a reply to a frame that could not be read."""
 UNREADABLE: Final = 0xFF
 """The service code of such a reply."""
 
-_MESSAGE, _HINT, _DETAIL = 1, 2, 3
+ERROR_MESSAGE, ERROR_HINT, ERROR_DETAIL = 1, 2, 3
 """Keys of an error's body: what was wrong, what to do, and the same for a machine (a map with text keys)."""
 
 
@@ -45,9 +59,14 @@ def reply(asked: Frame, values: Values) -> Frame:
     return Frame(FrameKind.REPLY, asked.service, Status.OK, asked.request_id, cbor.dump_fields(to_numbers(values)))
 
 
+def event(kind: EventKind, values: Values) -> Frame:
+    """A frame that nobody asked for: its code stands where a service's does, and it answers no request."""
+    return Frame(FrameKind.EVENT, kind.code, Status.OK, NO_REQUEST, cbor.dump_fields(to_numbers(values)))
+
+
 def refusal(service: int, request_id: bytes, error: PesError) -> Frame:
     """The answer that says why not."""
-    facts = {_MESSAGE: error.message, _HINT: error.hint, _DETAIL: error.detail}
+    facts = {ERROR_MESSAGE: error.message, ERROR_HINT: error.hint, ERROR_DETAIL: error.detail}
     return Frame(FrameKind.REPLY, service, error.status, request_id, cbor.dump(facts))
 
 
@@ -65,7 +84,7 @@ def read_refusal(frame: Frame) -> PesError:
     facts = _load(frame)
     if type(facts) is not dict:
         raise _bad_body(frame, "the body must be a CBOR map")
-    text, hint, detail = facts.get(_MESSAGE), facts.get(_HINT), facts.get(_DETAIL)
+    text, hint, detail = facts.get(ERROR_MESSAGE), facts.get(ERROR_HINT), facts.get(ERROR_DETAIL)
     if type(text) is not str or type(hint) is not str or type(detail) is not dict:
         raise _bad_body(frame, "an error reply without its text")
     if not all(type(name) is str and _is_fact(value) for name, value in detail.items()):

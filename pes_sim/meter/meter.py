@@ -6,13 +6,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pes_sim.clock import SECOND, Clock
 from pes_sim.entropy import Entropy
-from pes_sim.errors import FieldError, RefusedByProvider, RegisterLimit
+from pes_sim.errors import FieldError, PesError, RefusedByProvider, RegisterLimit
+from pes_sim.link.events import Event, Watch
+from pes_sim.link.inbox import Inbox
+from pes_sim.link.transfer import read_log
 from pes_sim.meter.services import DEPARTMENT
 from pes_sim.meter.store import DepartmentTotal
 from pes_sim.money import dollars
@@ -24,6 +28,12 @@ class Caller(Protocol):
     """Whatever carries a request to a meter and its answer back. Without a request id it makes one."""
 
     def call(self, name: str, request: Values, *, request_id: bytes = b"") -> Values: ...
+
+    def subscribe(self, low_funds_mills: int = 0) -> None: ...
+
+    def unsubscribe(self) -> None: ...
+
+    def events(self, *, listen: bool = False) -> list[Event]: ...
 
     def close(self) -> None: ...
 
@@ -41,9 +51,42 @@ class LocalCaller:
         self._device = device
         self._clock = clock
         self._entropy = entropy
+        self._watch: Watch | None = None
+        self._inbox = Inbox()
 
     def call(self, name: str, request: Values, *, request_id: bytes = b"") -> Values:
-        return self._device.execute(name, request, request_id=request_id or self._entropy(16), now=self._clock.now())
+        request_id = request_id or self._entropy(16)
+        if self._watch is None:
+            return self._device.execute(name, request, request_id=request_id, now=self._clock.now())
+        try:
+            answer = self._device.execute(name, request, request_id=request_id, now=self._clock.now())
+        except PesError:
+            self._look()
+            raise
+        self._look()
+        return answer
+
+    def subscribe(self, low_funds_mills: int = 0) -> None:
+        """See `link.client.Client`."""
+        self._watch, self._inbox = Watch(self._device, self._clock.now(), low_funds_mills), Inbox()
+        self._look()
+
+    def unsubscribe(self) -> None:
+        """See `link.client.Client`."""
+        self._watch = None
+
+    def events(self, *, listen: bool = False) -> list[Event]:
+        """See `link.client.Client`. There is no line to listen to: the device is looked at once more."""
+        if listen:
+            self._look()
+        return self._inbox.fetch()
+
+    def _look(self) -> None:
+        """As a device at a line looks at itself, after each answer."""
+        if self._watch is not None:
+            with contextlib.suppress(PesError):
+                for event in self._watch.look(self._clock.now()):
+                    self._inbox.add(event)
 
     def close(self) -> None:
         """The device belongs to whoever made it."""
@@ -137,6 +180,22 @@ class Meter:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def subscribe(self, low_funds_mills: int = 0) -> None:
+        """Has the meter tell of changes of its state, of a check-in that is due, of tampering, and of funds below
+        `low_funds_mills` (0: not of those). It lasts until `unsubscribe`, or until the meter is without power.
+        """
+        self._caller.subscribe(low_funds_mills)
+
+    def unsubscribe(self) -> None:
+        """Has it tell no more."""
+        self._caller.unsubscribe()
+
+    def events(self, *, listen: bool = False) -> list[Event]:
+        """What it told since the last time, in order: see the events of docs/protocol.md. Each has a number; `missed`
+        says how many were lost just before it. With `listen` the line is read for more, up to its time-out.
+        """
+        return self._caller.events(listen=listen)
+
     def print_piece(
         self,
         *,
@@ -225,14 +284,7 @@ class Meter:
 
     def log(self, first_record: int = 1) -> Iterator[Values]:
         """The PSD's log of pieces from a record on: its fields by name, `indicium` and registers among them."""
-        following = first_record
-        while following:
-            answer = self._caller.call("read_log", {"first_record": following})
-            for entry in answer["entries"]:
-                yield unpack(entry)
-            if 0 < answer["next_record"] <= following:
-                raise FieldError("the device goes round in a circle: next_record does not rise")
-            following = answer["next_record"]
+        return read_log(self._caller, first_record)
 
     def refill(self, amount_mills: int, *, request_id: bytes = b"") -> Registers:
         """Adds postage through the meter's data centre. Raises `RefusedByProvider` with the provider's reason."""

@@ -130,7 +130,7 @@ class Psd:
 
     def tamper(self) -> None:
         """The tamper input: every key is destroyed at once, whatever the state; the registers stay readable."""
-        self._zeroize("tamper input")
+        self._zeroize(lifecycle.TAMPER)
 
     def log_out(self) -> None:
         """Ends the session of whoever is there."""

@@ -38,13 +38,17 @@ _ITEMS: Final[Mapping[Form, type]] = {Form.TEXTS: str, Form.BLOBS: bytes}
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field: its number in CBOR, its name, what it holds, how much of it, and what it means."""
+    """A field: its number in CBOR, its name, what it holds, how much of it, and what it means.
+
+    A `secret` one is shown to nobody: not in a trace, not in a log.
+    """
 
     number: int
     name: str
     form: Form
     limit: int
     meaning: str
+    secret: bool = False
     kind: type[Any] = field(init=False, repr=False)
     least: int = field(init=False, repr=False)
 
@@ -107,7 +111,14 @@ FIELDS: Final = (
     Field(36, "utc_offset_minutes", Form.INT, 14 * 60, "The device's fixed offset from UTC"),
     Field(37, "message_key", Form.BYTES, 65, "The P-256 public key of the PSD's messages, an uncompressed point"),
     Field(38, "curve", Form.TEXT, 8, "Curve of the indicium key: P-256 or P-224"),
-    Field(39, "user_secret", Form.BYTES, 64, "What the customer's meter authenticates itself with; at least 6 bytes"),
+    Field(
+        39,
+        "user_secret",
+        Form.BYTES,
+        64,
+        "What the customer's meter authenticates itself with; at least 6 bytes",
+        secret=True,
+    ),
     # A piece
     Field(40, "postage_mills", Form.UINT, (1 << 24) - 1, "Postage of the piece"),
     Field(41, "mailing_date", Form.TEXT, 10, "Date of mailing, YYYY-MM-DD"),
@@ -126,7 +137,14 @@ FIELDS: Final = (
     Field(53, "amount_mills", Form.UINT, _U32, "Amount of a refill"),
     Field(54, "reason", Form.TEXT, 200, "Why the provider refuses"),
     Field(55, "acknowledged", Form.UINT, _U63, "Newest log record that the provider has taken over"),
-    Field(56, "proof", Form.BYTES, 3000, "What only the role has made of the challenge: a MAC, or a signed login"),
+    Field(
+        56,
+        "proof",
+        Form.BYTES,
+        3000,
+        "What only the role has made of the challenge: a MAC, or a signed login",
+        secret=True,
+    ),
     Field(57, "certificate", Form.BYTES, 2048, "An X.509 certificate, DER"),
     Field(58, "statement", Form.BYTES, 3000, "A COSE_Sign1 message of the PSD that states how it is"),
     Field(
@@ -153,7 +171,14 @@ FIELDS: Final = (
     Field(77, "pieces", Form.BLOBS, 100, "Pieces: each a CBOR map of the fields of one `dispense` request"),
     Field(78, "indicia", Form.BLOBS, 100, "Indicia, in the order of the request's pieces"),
     # Keys and software
-    Field(65, "transport_key", Form.BYTES, 32, "AES-256 key under which the provider wraps secrets; empty for none"),
+    Field(
+        65,
+        "transport_key",
+        Form.BYTES,
+        32,
+        "AES-256 key under which the provider wraps secrets; empty for none",
+        secret=True,
+    ),
     Field(66, "slot", Form.TEXT, 16, "Where a secret goes: mac, or user"),
     Field(67, "wrapped_secret", Form.BYTES, 80, "A secret under the transport key (AES key wrap, RFC 3394)"),
     Field(68, "size", Form.UINT, 1 << 20, "Bytes of a software package"),
@@ -166,6 +191,10 @@ FIELDS: Final = (
     Field(72, "max_frame", Form.UINT, 65535, "Longest frame that the side can take, in bytes before COBS"),
     Field(73, "version", Form.UINT, 255, "The protocol version agreed on"),
     Field(74, "device_kind", Form.TEXT, 16, 'What answers: "psd" or "meter"'),
+    Field(
+        89, "low_funds_mills", Form.UINT, _U32, "Below so much in the descending register, funds are low; 0 for never"
+    ),
+    Field(90, "event_sequence", Form.UINT, _U63, "Number of an event, rising by one from 1 on; a gap is an event lost"),
     # The meter around the PSD
     Field(80, "department", Form.TEXT, 16, "Code of the department that pays"),
     Field(81, "department_name", Form.TEXT, 64, "Its name"),

@@ -56,6 +56,10 @@ class Lock(StrEnum):
     INSPECTION_DUE = "inspection due"
 
 
+TAMPER: Final = "tamper input"
+"""What a device that was tampered with says it is ZEROIZED for."""
+
+
 class Event(StrEnum):
     """What can happen to it."""
 

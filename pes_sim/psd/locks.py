@@ -49,6 +49,9 @@ LOCKS: Final[Mapping[Lock, Row]] = {
         "The provider unlocks it after the inspection", True),
 }  # fmt: skip
 
+CHECKIN_DUE: Final = "check-in due"
+"""The warning before the lockout."""
+
 
 def policy(state: PsdState) -> Policy:
     """The device's."""
@@ -64,7 +67,7 @@ def warnings(state: PsdState, time: int) -> list[str]:
     """What will lock the device unless somebody acts."""
     rules, found = policy(state), []
     if state.last_receipt and time - state.last_receipt >= rules.warn:
-        found.append("check-in due")
+        found.append(CHECKIN_DUE)
     if rules.inspection_warn and state.last_inspection and time - state.last_inspection >= rules.inspection_warn:
         found.append("inspection warning")
     return found

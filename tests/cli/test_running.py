@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from pes_sim.link.client import Client
 from pes_sim.link.ports import open_host
 from pes_sim.psd.services import BY_NAME
 from pes_sim.virtual import VirtualMeter, create
+from tests.link import capture
 
 Start = Callable[..., tuple["subprocess.Popen[str]", dict[str, Any]]]
 
@@ -138,6 +140,31 @@ def test_a_line_can_be_put_before_it_and_its_seed_is_told(start: Start) -> None:
     assert process.wait() == 0
     _, ready = start("--line", "latency=1ms")
     assert re.fullmatch("[0-9a-f]{16}", ready["line_seed"])
+
+
+@pytest.mark.parametrize("options", [(), ("--cut-power-at-write", "3")])
+def test_what_went_over_the_port_is_in_the_trace_also_through_a_power_cut(
+    start: Start, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    file = tmp_path / "trace.pcapng"
+    process, ready = start("--trace", str(file), *options)
+    meter = connect(ready["port"])
+    before = capture.read(file.read_bytes())
+    assert before.lines == [("meter", "meter, the device's end")]
+    assert [packet.inbound for packet in before.packets] == [True, False]  # it said hello
+    meter.print_piece(department="100")
+    process.terminate()
+    assert process.wait() == 0
+    sent = Counter((packet.inbound, packet.data) for packet in capture.read(file.read_bytes()).packets)
+    twice = [inbound for (inbound, _), count in sent.items() if count > 1]
+    assert twice == ([True] if options else [])  # what was asked again after the cut
+
+
+def test_a_trace_that_cannot_be_written_is_refused(
+    directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["meter", "run", str(directory), "--trace", str(tmp_path / "no" / "file")]) == 2
+    assert "no trace can be written to" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def test_a_frame_of_another_version_is_refused_in_ours(version: int, frame: Fram
     assert refusal.message.startswith(f"protocol version {version} is not {VERSION}")
 
 
-@pytest.mark.parametrize("kind", [0, 3, 255])
+@pytest.mark.parametrize("kind", [0, 4, 255])
 def test_a_frame_of_another_kind_is_refused(kind: int) -> None:
     device = FakeDevice()
     refusal = refusal_of(GET_REQUEST._replace(kind=kind), device)
@@ -213,9 +213,12 @@ def test_answers_to_noise_are_less_than_the_noise() -> None:
 
 
 @pytest.mark.parametrize("status", [Status.OK, Status.BAD_FRAME])
-def test_a_reply_is_never_answered_lest_two_devices_answer_each_other_for_ever(status: Status) -> None:
+@pytest.mark.parametrize("kind", [FrameKind.REPLY, FrameKind.EVENT])
+def test_a_reply_or_event_is_never_answered_lest_two_devices_answer_each_other_for_ever(
+    kind: FrameKind, status: Status
+) -> None:
     device = FakeDevice()
-    reply = GET_REQUEST._replace(kind=FrameKind.REPLY, status=status)
+    reply = GET_REQUEST._replace(kind=kind, status=status)
     for frame in (reply, reply._replace(version=9), reply._replace(request_id=message.NO_REQUEST)):
         assert DeviceSession(device).receive(encode(frame), NOW) == b""
     assert device.asked == []

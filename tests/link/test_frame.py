@@ -27,8 +27,9 @@ from pes_sim.link.frame import (
     cobs_encode,
     encode,
 )
+from tests.link.by_hand import by_hand, by_hand_cobs, by_hand_crc32
 
-PUBLISHED: Final = Path(__file__).parents[1] / "vectors" / "frames.json"
+PUBLISHED: Final = Path(__file__).parents[1] / "vectors" / "frames" / "by_hand.json"
 
 RUN = bytes(range(1, 255))
 """The 254 bytes 01 to FE: the longest run that one COBS code covers."""
@@ -84,38 +85,8 @@ SMALL: Final = 64
 """A framer with a limit this low meets runs that are too long often."""
 
 
-# The format once more, written after docs and paper only: nothing of pes_sim is used, and nothing is fast.
-
-
-def by_hand_crc32(data: bytes) -> int:
-    """CRC-32 bit by bit: reflected polynomial 0xEDB88320, all ones before and after (ISO 3309)."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0xEDB88320 if crc & 1 else 0)
-    return crc ^ 0xFFFFFFFF
-
-
-def by_hand_cobs(data: bytes) -> bytes:
-    """`StuffData` of the paper, byte by byte."""
-    out, block = bytearray(), bytearray()
-    for byte in data:
-        if byte:
-            block.append(byte)
-        if not byte or len(block) == 254:
-            out += bytes([len(block) + 1]) + block
-            block.clear()
-    return bytes(out + bytes([len(block) + 1]) + block)
-
-
-def by_hand(version: int, kind: int, service: int, status: int, request_id: bytes, body: bytes) -> bytes:
-    content = bytes([version, kind, service, status]) + request_id + body
-    return b"\0" + by_hand_cobs(content + struct.pack("<I", by_hand_crc32(content))) + b"\0"
-
-
 def by_hand_vectors() -> dict[str, Any]:
-    """What tests/vectors/frames.json holds; this wrote it."""
+    """What tests/vectors/frames/by_hand.json holds; this wrote it."""
     good = {
         # name: kind, service, status, request id, body (hex)
         "hello: a host asks for version 1 and frames of 4096 bytes": (1, 0, 0, ID, "a3184601184701184819" + "1000"),

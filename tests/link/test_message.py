@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 LINES: Final[dict[str, str]] = {
     vector["name"]: vector["line"]
-    for vector in json.loads((Path(__file__).parents[1] / "vectors" / "frames.json").read_text())["frames"]
+    for vector in json.loads((Path(__file__).parents[1] / "vectors" / "frames" / "by_hand.json").read_text())["frames"]
 }
 HELLO_ID: Final = bytes(range(16))
 DISPENSE_ID: Final = bytes(range(0xF0, 0x100))

@@ -14,6 +14,7 @@ from pes_sim.errors import FieldError, InsufficientFunds, LockedCheckinOverdue, 
 from pes_sim.indicium import layout
 from pes_sim.link.client import Client
 from pes_sim.link.device import DeviceSession
+from pes_sim.link.events import Event
 from pes_sim.link.ports import serve
 from pes_sim.link.ports.memory import MemoryTransport
 from pes_sim.meter.meter import LocalCaller, Meter, MeterStatus, Registers
@@ -170,6 +171,47 @@ def test_registers_balance_to_the_mill() -> None:
         assert not replace(registers, **{name: getattr(registers, name) + 1}).balanced()
 
 
+# Events
+
+
+def test_a_meter_tells_nothing_to_who_has_not_subscribed(meter: Meter, bench: Bench) -> None:
+    bench.clock.advance(73 * HOUR)
+    assert meter.status().state == "LOCKED"
+    assert meter.events() == []
+    meter.unsubscribe()
+    assert meter.events() == []
+
+
+def test_a_meter_tells_what_comes_about_each_once_and_in_order(meter: Meter, bench: Bench) -> None:
+    meter.subscribe(low_funds_mills=FUNDS - 1000)
+    assert meter.events() == []
+    meter.print_piece(department="100")
+    meter.print_piece(department="100")
+    bench.clock.advance(25 * HOUR)
+    meter.registers()
+    bench.clock.advance(48 * HOUR)
+    with pytest.raises(LockedCheckinOverdue):
+        meter.print_piece(department="100", mailing_date=TODAY)  # one request, which is refused
+    meter.check_in()
+    told = meter.events()
+    assert [(event.sequence, event.name, event.missed) for event in told] == [
+        (1, "low_funds", 0), (2, "checkin_due", 0), (3, "state_changed", 0), (4, "state_changed", 0),
+    ]  # fmt: skip
+    assert [event.values["state"] for event in told[2:]] == ["LOCKED", "OPERATIONAL"]
+    assert told[0].values["descending_mills"] == FUNDS - 1480
+    assert meter.events() == []
+    meter.unsubscribe()
+    bench.clock.advance(73 * HOUR)
+    meter.status()
+    assert meter.events() == []
+
+
+def test_what_holds_already_is_told_at_once(meter: Meter) -> None:
+    meter.subscribe(low_funds_mills=FUNDS + 1)
+    (event,) = meter.events()
+    assert (event.name, event.values["low_funds_mills"]) == ("low_funds", FUNDS + 1)
+
+
 class Circling:
     """A device that never comes to an end."""
 
@@ -177,6 +219,15 @@ class Circling:
         if name == "get_departments":
             return {"departments": [], "next_department": "A"}
         return {"entries": [], "next_record": 7}
+
+    def subscribe(self, low_funds_mills: int = 0) -> None:
+        """It tells nothing."""
+
+    def unsubscribe(self) -> None:
+        """Nor does it then."""
+
+    def events(self, *, listen: bool = False) -> list[Event]:
+        return []
 
     def close(self) -> None:
         """Nothing is open."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -19,7 +20,7 @@ from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 
 from pes_sim.clock import HOUR
 from pes_sim.errors import PesError, Status
-from pes_sim.psd import messages
+from pes_sim.psd import matrix, messages
 from pes_sim.psd.fields import Values, check_all, pack
 from pes_sim.psd.lifecycle import Lock, State
 from pes_sim.psd.locks import LOCKS
@@ -440,6 +441,12 @@ def test_the_table_says_what_was_decided() -> None:
     assert says == DECIDED
     assert {s.name for s in SERVICES if s.signed} == SIGNED
     assert {s.name for s in SERVICES if not s.changes} == READS
+
+
+def test_the_matrix_that_is_published_is_the_one_that_was_walked() -> None:
+    for service, role, place in itertools.product(SERVICES, Role, PLACES):
+        decided = _refusal(service.name, place, role) or {Status.OK}
+        assert {matrix.expected(service, role, place)} == decided, (service.name, role, place)
 
 
 def test_every_reason_to_lock_has_the_status_that_was_decided() -> None:

@@ -15,6 +15,7 @@ from pes_sim.clock import Clock
 from pes_sim.errors import LinkError
 from pes_sim.link.client import Transport
 from pes_sim.link.device import DeviceSession, Endpoint, Session
+from pes_sim.link.ports import TIMEOUT_MS
 from pes_sim.link.ports.server import Server
 from pes_sim.link.ports.stream import lost
 from pes_sim.link.ports.uri import Uri
@@ -40,7 +41,11 @@ class MemoryTransport:
 
     def read(self) -> bytes:
         answer, self._answer = self._answer, b""
-        return answer
+        if answer:
+            return answer
+        # Nothing comes: the time-out passes, on the clock that both ends share, and may bring something about.
+        self._clock.wait(TIMEOUT_MS * 1000)
+        return self._session.unasked(self._clock.now())
 
     def write(self, data: bytes) -> None:
         self._answer += self._session.receive(data, self._clock.now())

@@ -8,8 +8,10 @@ import contextlib
 import errno
 import fcntl
 import os
+import struct
 import tty
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from pes_sim.clock import Clock
 from pes_sim.errors import LinkError
@@ -17,6 +19,9 @@ from pes_sim.link.client import Transport
 from pes_sim.link.device import Session
 from pes_sim.link.ports.server import LineServer, Server
 from pes_sim.link.ports.uri import Uri
+
+_FLOCK: Final = "hhqqi4x"
+"""struct flock of fcntl(2), on 64-bit Linux: kind, whence, start, length, process."""
 
 
 def open_host(uri: Uri, timeout_ms: int) -> Transport:
@@ -42,12 +47,16 @@ def serve(uri: Uri, sessions: Callable[[], Session], clock: Clock) -> Server:
         os.set_blocking(master, False)
         path = os.ttyname(slave)
         if uri.where:
+            _mark(slave)
             path = _link(os.path.abspath(uri.where), path, opened)
         return LineServer(f"pty:{path}", sessions, clock, master, opened, path=path)
 
 
 def _link(link: str, terminal: str, opened: contextlib.ExitStack) -> str:
-    """Makes the link, until what was opened is closed; gives its path."""
+    """Makes the link, until what was opened is closed; gives its path. It leads to "/dev/pts/./7": by that spelling a
+    link of ours is told from one that socat, say, has made, also when the number went to another program.
+    """
+    terminal = os.path.join(os.path.dirname(terminal), ".", os.path.basename(terminal))
     try:
         with _alone_in(os.path.dirname(link)):
             if os.path.lexists(link):
@@ -62,17 +71,37 @@ def _link(link: str, terminal: str, opened: contextlib.ExitStack) -> str:
 
 
 def _check_stale(link: str, terminal: str) -> None:
-    """A link is ours when it leads to where terminals are, and stale when that terminal is gone, or has just become
-    ours: its number was free. Raises `LinkError` for any other.
+    """A link is stale when its terminal is gone, or is served by no meter any more though the link is ours: the number
+    went to another program. Raises `LinkError` for any other.
     """
     target = os.readlink(link) if os.path.islink(link) else ""
-    if os.path.dirname(target) != os.path.dirname(terminal):
+    if os.path.dirname(os.path.normpath(target)) != os.path.dirname(os.path.normpath(terminal)):
         raise LinkError(f"{link} is there already, and is no link to a terminal", hint="Choose another path")
-    if target != terminal and os.path.exists(target):
+    ours = os.path.dirname(target) == os.path.dirname(terminal)
+    if target != terminal and os.path.exists(target) and (not ours or _is_served(target)):
         raise LinkError(
-            f"{link} is in use: it leads to {target}, which another program has open",
-            hint="Stop the meter that serves it; or, if there is none, remove the link",
+            f"{link} is in use: it leads to {target}, which another {'meter' if ours else 'program'} has open",
+            hint="Stop it, or choose another path",
         )
+
+
+def _mark(slave: int) -> None:
+    """Locks the terminal as one that a meter serves, as long as it is open here. It is no lock that a host meets: those
+    of pyserial and the like are of another kind.
+    """
+    fcntl.fcntl(slave, fcntl.F_OFD_SETLK, struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+
+
+def _is_served(terminal: str) -> bool:
+    try:
+        fd = os.open(terminal, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+    except OSError as problem:
+        return problem.errno not in (errno.ENOENT, errno.EIO)  # what cannot be looked at is somebody's
+    try:
+        asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        return struct.unpack(_FLOCK, fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked))[0] != fcntl.F_UNLCK
+    finally:
+        os.close(fd)
 
 
 @contextlib.contextmanager

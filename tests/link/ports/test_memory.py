@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import queue
 import threading
+from typing import Final
 
 import pytest
 
 from pes_sim.clock import HOUR, VirtualClock
 from pes_sim.errors import LinkError, UsageError
 from pes_sim.link import message
-from pes_sim.link.ports import open_host, serve
+from pes_sim.link.client import ATTEMPTS
+from pes_sim.link.ports import TIMEOUT_MS, open_host, serve
 from pes_sim.link.ports.memory import MemoryTransport
 from pes_sim.psd.fields import Values
 from tests.link.fakes import NOW, FakeDevice, client, frames
 from tests.link.ports.bench import GET_LINE, LETTER, PATIENCE, Talker, in_thread, in_time, served
+
+SILENCE: Final = TIMEOUT_MS * 1000
 
 
 def test_a_line_in_memory_answers_at_once_and_once(device: FakeDevice) -> None:
     clock = VirtualClock(NOW)
     transport = MemoryTransport(device, clock)
     assert (transport.name, transport.read()) == ("memory:", b"")
+    assert clock.now() == NOW + SILENCE
     transport.write(GET_LINE)
     clock.advance(HOUR)
     transport.write(GET_LINE)
@@ -28,7 +33,25 @@ def test_a_line_in_memory_answers_at_once_and_once(device: FakeDevice) -> None:
     assert [message.read_values(answer) for answer in answers] == [{"message": b"hello"}] * 2
     assert transport.read() == b""
     transport.close()
-    assert [now for *_, now in device.asked] == [NOW, NOW + HOUR]
+    assert [now for *_, now in device.asked] == [NOW + SILENCE, NOW + SILENCE + HOUR]
+    assert clock.now() == NOW + HOUR + 2 * SILENCE
+
+
+def test_a_silence_in_memory_takes_its_time_on_the_shared_clock(device: FakeDevice) -> None:
+    clock = VirtualClock(NOW)
+    host = client(MemoryTransport(device, clock))
+    assert host.call("put", LETTER) == {"record": 1}
+    assert clock.now() == NOW
+    host.send_raw(b"\0half of a fra")
+    assert clock.now() == NOW + SILENCE
+
+    class Deaf(MemoryTransport):
+        def write(self, data: bytes) -> None:
+            """Nothing arrives."""
+
+    with pytest.raises(LinkError, match="after 4 attempts"):
+        client(Deaf(device, clock)).call("put", LETTER)
+    assert clock.now() == NOW + (1 + ATTEMPTS) * SILENCE
 
 
 def test_a_line_in_memory_goes_through_the_same_frames(device: FakeDevice) -> None:

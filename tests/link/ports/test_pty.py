@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import queue
 import random
@@ -436,20 +437,67 @@ def test_a_link_whose_number_has_become_our_own_is_replaced_too(
     pair = os.openpty()
     monkeypatch.setattr(os, "openpty", lambda: pair)
     link = tmp_path / "meter0"
-    link.symlink_to(os.ttyname(pair[1]))
+    link.symlink_to(spelled_as_ours(os.ttyname(pair[1])))
     with served(f"pty:{link}", device) as port:
         host = client(open_host(port.path))
         assert host.call("get", {}) == {"message": b"hello"}
         host.close()
 
 
+def spelled_as_ours(terminal: str) -> str:
+    return terminal.replace("/pts/", "/pts/./")
+
+
+def test_a_link_of_ours_whose_number_went_to_another_program_is_replaced_and_that_programs_own_is_not(
+    device: FakeDevice, tmp_path: Path
+) -> None:
+    master, slave = os.openpty()
+    try:
+        link, theirs = tmp_path / "meter0", os.ttyname(slave)
+        link.symlink_to(theirs)
+        with pytest.raises(LinkError, match=f"{link} is in use: it leads to {theirs}, which another program has open"):
+            served(f"pty:{link}", device)
+        assert os.readlink(link) == theirs
+        link.unlink()
+        link.symlink_to(spelled_as_ours(theirs))
+        with served(f"pty:{link}", device) as port:
+            assert os.path.realpath(link) != theirs
+            host = client(open_host(port.path))
+            assert host.call("get", {}) == {"message": b"hello"}
+            host.close()
+    finally:
+        os.close(master)
+        os.close(slave)
+
+
+def test_a_link_of_ours_to_a_terminal_that_may_not_be_looked_at_is_in_use(
+    device: FakeDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opens, link = os.open, tmp_path / "meter0"
+
+    def another_users(path: str, *how: int) -> int:
+        if path == os.readlink(link):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opens(path, *how)
+
+    master, slave = os.openpty()
+    try:
+        link.symlink_to(spelled_as_ours(os.ttyname(slave)))
+        monkeypatch.setattr(os, "open", another_users)
+        with pytest.raises(LinkError, match="which another meter has open"):
+            served(f"pty:{link}", device)
+    finally:
+        os.close(master)
+        os.close(slave)
+
+
 def test_a_link_that_another_meter_serves_is_in_use(device: FakeDevice, tmp_path: Path) -> None:
     link = tmp_path / "meter0"
     with served(f"pty:{link}", device) as first:
         before = os.readlink(link)
-        with pytest.raises(LinkError, match=f"{link} is in use: it leads to {before}, which another") as refusal:
+        with pytest.raises(LinkError, match=f"{link} is in use: it leads to {before}, which another meter") as refusal:
             served(f"pty:{link}", device)
-        assert "remove the link" in refusal.value.hint
+        assert refusal.value.hint == "Stop it, or choose another path"
         host = client(open_host(first.path))
         assert host.call("get", {}) == {"message": b"hello"}, "the attempt disturbed nobody"
         host.close()

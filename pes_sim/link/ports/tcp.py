@@ -28,6 +28,8 @@ _MISSED_AFTER: Final[Mapping[str, int]] = {
 """Options of a socket, in seconds, but the last in milliseconds."""
 _OPTIONS: Final = [(getattr(socket, name), value) for name, value in _MISSED_AFTER.items() if hasattr(socket, name)]
 """Those that this system has."""
+_CONNECTS_IN: Final = 5
+"""Seconds that a host gives a connection to come about. An answer on it is another matter."""
 _ANYWHERE: Final = {"0.0.0.0": LOOPBACK, "::": "::1"}
 """Where this machine reaches a port of its own that listens at every address."""
 _FULL: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -63,7 +65,7 @@ def open_host(uri: Uri, timeout_ms: int) -> Transport:
     host, port = uri.host_and_port()
     name = join("tcp", host, port)
     try:
-        connection = socket.create_connection((host, port), timeout=max(timeout_ms, 1) / 1000)
+        connection = socket.create_connection((host, port), timeout=_CONNECTS_IN)
     except (OSError, UnicodeError) as problem:
         raise cannot_connect(name, problem) from None
     connection.setblocking(False)
@@ -123,10 +125,11 @@ class ListeningServer(ThreadedServer):
                 poll(self._wake_read, select.POLLIN, *meanwhile).poll(_AT_REST)
             return None  # or it has gone again
         connection.setblocking(False)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in _OPTIONS:
-            connection.setsockopt(socket.IPPROTO_TCP, option, value)
+        with contextlib.suppress(OSError):  # some systems set nothing where the other side has gone already
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in _OPTIONS:
+                connection.setsockopt(socket.IPPROTO_TCP, option, value)
         return connection
 
     def _turn_away(self, fd: int) -> None:

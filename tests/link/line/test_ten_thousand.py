@@ -170,3 +170,16 @@ def test_ten_thousand_indicia_are_delivered_exactly_once_over_a_noisy_line() -> 
     assert host.repeated > 10
     assert host.refills >= 9
     assert host.check_ins >= 2
+
+
+def test_answers_that_come_late_are_not_taken_for_the_next_ones() -> None:
+    """Jitter of up to five seconds, and a host that asks again after two: late answers are all over the line."""
+    rig = operational(funds=REFILL)
+    clock = VirtualClock(rig.now)
+    lines = Line(LineConfig(jitter_us=5 * SECOND), seed="late"), Line(NOISE, seed="noise")
+    host = Host(rig, lines, clock)
+    delivered = [host.dispense() for _ in range(500)]
+    host.auditor.read()
+    assert host.auditor.indicia == delivered
+    assert len(set(delivered)) == 500
+    assert host.port.writes - host.calls > 200

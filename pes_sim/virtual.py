@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pes_sim.clock import Clock, SystemClock, VirtualClock
 from pes_sim.entropy import Entropy, SeededEntropy, SystemEntropy, child
@@ -21,7 +21,6 @@ from pes_sim.errors import FieldError, RefusedInState, UsageError
 from pes_sim.link.client import Client
 from pes_sim.link.device import DeviceSession, Endpoint, Session
 from pes_sim.link.ports import PtyServer, open_host
-from pes_sim.link.trace import Trace, TracedSession
 from pes_sim.meter.config import MeterConfig, check_new
 from pes_sim.meter.connection import Connection
 from pes_sim.meter.device import MeterDevice
@@ -40,6 +39,9 @@ from pes_sim.psd.profile import Profile
 from pes_sim.psd.rtc import Rtc
 from pes_sim.psd.selftest import TestName
 from pes_sim.psd.storage import write_atomically
+
+if TYPE_CHECKING:
+    from pes_sim.link.trace import Trace
 
 DEFAULT_DEPARTMENTS: Mapping[str, str] = {"100": "General"}
 DEFAULT_START = 1_767_625_200 * 1_000_000
@@ -100,7 +102,7 @@ class VirtualMeter(Meter):
                 create(directory)
             self._home = open_home(directory)
             opened.callback(self._home.close)
-            self._trace = opened.enter_context(Trace(trace)) if trace is not None else None
+            self._trace = opened.enter_context(_begin_trace(trace)) if trace is not None else None
             self.clock: Clock = self._home.clock
             entropy = self._home.entropy
             self.centre = DataCentre(directory / "provider", clock=self.clock, entropy=child(entropy, "provider"))
@@ -219,6 +221,8 @@ class VirtualMeter(Meter):
         session = DeviceSession(endpoint)
         if self._trace is None:
             return session
+        from pes_sim.link.trace import TracedSession
+
         return TracedSession(session, self._trace, endpoint.kind, self.clock, endpoint.services.values())
 
     def close(self) -> None:
@@ -262,6 +266,12 @@ class _Outlet:
                     meter.power_on()
                     meter.on_cut()
                 raise
+
+
+def _begin_trace(path: Path) -> Trace:
+    from pes_sim.link.trace import Trace
+
+    return Trace(path)
 
 
 def _self_tests(names: Iterable[str]) -> frozenset[TestName]:

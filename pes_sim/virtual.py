@@ -22,7 +22,6 @@ from pes_sim.link.client import Client
 from pes_sim.link.device import DeviceSession, Endpoint, Session
 from pes_sim.link.ports import TIMEOUT_MS, open_host, serve
 from pes_sim.link.ports.server import Server
-from pes_sim.link.trace import Trace, TracedSession
 from pes_sim.meter.config import MeterConfig, check_new
 from pes_sim.meter.connection import Connection
 from pes_sim.meter.device import MeterDevice
@@ -44,6 +43,7 @@ from pes_sim.psd.storage import write_atomically
 
 if TYPE_CHECKING:
     from pes_sim.link.line.line import Line
+    from pes_sim.link.trace import Trace
 
 DEFAULT_DEPARTMENTS: Mapping[str, str] = {"100": "General"}
 DEFAULT_START = 1_767_625_200 * 1_000_000
@@ -75,9 +75,9 @@ class VirtualMeter(Meter):
     Without a directory it is a fresh meter, checked in, that is gone after the `with`; with one it is the meter that
     `pes-sim meter new` (or `create`) made there. For this power-on: `failing_self_tests` are names from docs/psd.md,
     `rtc` is the PSD's real-time clock, `connection` what the meter reaches its data centre by, `storage_faults` what is
-    wrong with the PSD's medium (docs/storage.md), `trace` a pcapng file, or a named pipe, for what goes over its ports. A
-    power cut is the exception `PowerCut`, until `power_on`; at a port it is silence, and the power comes back by itself.
-    With a `line` what is asked here goes over it, in frames, the first of which is a hello (docs/line.md).
+    wrong with the PSD's medium (docs/storage.md), `trace` a pcapng file, or a named pipe, for what goes over its ports.
+    A power cut is the exception `PowerCut`, until `power_on`; at a port it is silence, and the power comes back by
+    itself. With a `line` what is asked here goes over it, in frames, the first of which is a hello (docs/line.md).
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class VirtualMeter(Meter):
                 create(directory)
             self._home = open_home(directory)
             opened.callback(self._home.close)
-            self._trace = opened.enter_context(Trace(trace)) if trace is not None else None
+            self._trace = opened.enter_context(_begin_trace(trace)) if trace is not None else None
             self.clock: Clock = self._home.clock
             entropy = self._home.entropy
             self.centre = DataCentre(directory / "provider", clock=self.clock, entropy=child(entropy, "provider"))
@@ -263,6 +263,8 @@ class VirtualMeter(Meter):
         trace = self._trace
         if trace is None:
             return lambda: DeviceSession(endpoint)
+        from pes_sim.link.trace import TracedSession
+
         rows = endpoint.services.values()
         return lambda: TracedSession(DeviceSession(endpoint), trace, endpoint.kind, self.clock, rows)
 
@@ -307,6 +309,12 @@ class _Outlet:
                     meter.power_on()
                     meter.on_cut()
                 raise
+
+
+def _begin_trace(path: Path) -> Trace:
+    from pes_sim.link.trace import Trace
+
+    return Trace(path)
 
 
 def _self_tests(names: Iterable[str]) -> frozenset[TestName]:

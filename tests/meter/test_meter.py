@@ -10,14 +10,21 @@ import pytest
 
 from pes_sim.clock import HOUR, MINUTE
 from pes_sim.entropy import SystemEntropy
-from pes_sim.errors import FieldError, InsufficientFunds, LockedCheckinOverdue, RefusedByProvider, UnknownDepartment
+from pes_sim.errors import (
+    FieldError,
+    InsufficientFunds,
+    LinkError,
+    LockedCheckinOverdue,
+    RefusedByProvider,
+    UnknownDepartment,
+)
 from pes_sim.indicium import layout
 from pes_sim.link.client import Client
 from pes_sim.link.device import DeviceSession
 from pes_sim.link.events import Event
 from pes_sim.link.ports import serve
 from pes_sim.link.ports.memory import MemoryTransport
-from pes_sim.meter.meter import LocalCaller, Meter, MeterStatus, Registers
+from pes_sim.meter.meter import Caller, LocalCaller, Meter, MeterStatus, Registers
 from pes_sim.meter.services import BY_NAME
 from pes_sim.meter.store import DepartmentTotal
 from pes_sim.psd import messages
@@ -210,6 +217,37 @@ def test_what_holds_already_is_told_at_once(meter: Meter) -> None:
     meter.subscribe(low_funds_mills=FUNDS + 1)
     (event,) = meter.events()
     assert (event.name, event.values["low_funds_mills"]) == ("low_funds", FUNDS + 1)
+
+
+@pytest.mark.parametrize("line", [False, True])
+def test_who_listens_is_told_what_the_time_has_brought_about_meanwhile(bench: Bench, line: bool) -> None:
+    caller: Caller = LocalCaller(bench.device, bench.clock, SystemEntropy())
+    if line:
+        caller = Client(MemoryTransport(bench.device, bench.clock), BY_NAME, SystemEntropy())
+    meter = Meter(caller)
+    meter.subscribe()
+    bench.clock.advance(73 * HOUR)
+    assert meter.events() == []
+    assert [event.name for event in meter.events(listen=True)] == ["state_changed", "checkin_due"]
+
+
+def test_a_device_that_cannot_say_how_it_is_answers_all_the_same(bench: Bench) -> None:
+    class Shy:
+        silent = False
+
+        def execute(self, name: str, request: Values, *, request_id: bytes, now: int) -> Values:
+            if name == "get_status" and self.silent:
+                raise LinkError("not now")
+            return bench.device.execute(name, request, request_id=request_id, now=now)
+
+    shy = Shy()
+    meter = Meter(LocalCaller(shy, bench.clock, SystemEntropy()))
+    meter.subscribe(low_funds_mills=FUNDS)
+    shy.silent = True
+    assert meter.print_piece(department="100", mailing_date=TODAY).record > 0
+    assert meter.events() == []
+    shy.silent = False
+    assert [event.name for event in meter.events(listen=True)] == ["low_funds"]
 
 
 class Circling:

@@ -99,7 +99,8 @@ def _is_served(terminal: str) -> bool:
         return problem.errno not in (errno.ENOENT, errno.EIO)  # what cannot be looked at is somebody's
     try:
         asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-        return struct.unpack(_FLOCK, fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked))[0] != fcntl.F_UNLCK
+        kind: int = struct.unpack(_FLOCK, fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked))[0]
+        return kind != fcntl.F_UNLCK
     finally:
         os.close(fd)
 

@@ -43,6 +43,7 @@ from pes_sim.psd.storage import write_atomically
 
 if TYPE_CHECKING:
     from pes_sim.link.line.line import Line
+    from pes_sim.link.ports.switchboard import Switchboard
     from pes_sim.link.trace import Trace
 
 DEFAULT_DEPARTMENTS: Mapping[str, str] = {"100": "General"}
@@ -213,22 +214,23 @@ class VirtualMeter(Meter):
         """Its security device alone, for any service of docs/psd.md. It takes turns with the meter."""
         return _Outlet(self, lambda device: device.psd)
 
-    def serve(self, uri: str = "pty:", *, line: Line | None = None) -> Server:
+    def serve(self, uri: str = "pty:", *, line: Line | None = None, board: Switchboard | None = None) -> Server:
         """Puts the meter on a port until `close`: "pty:", "pty:/tmp/meter0", "tcp:4000" (docs/ports.md has them all).
 
         What it gives has the `uri` that a host opens, which it can at once. The same URI again gives the same port.
-        With a `line` the device is at the other end of it (docs/line.md). Raises as `pes_sim.link.ports.serve` does.
+        With a `line` the device is at the other end of it (docs/line.md). A port has a thread of its own, or that of a
+        `board`, which suits a hundred meters in one process. Raises as `pes_sim.link.ports.serve` does.
         """
-        return self._serve(uri, _Outlet(self, lambda device: device, comes_back=True), line)
+        return self._serve(uri, _Outlet(self, lambda device: device, comes_back=True), line, board)
 
-    def serve_psd(self, uri: str = "pty:", *, line: Line | None = None) -> Server:
+    def serve_psd(self, uri: str = "pty:", *, line: Line | None = None, board: Switchboard | None = None) -> Server:
         """The same for its PSD alone, as a mainboard finds it. Meter and port take turns; a login of one ends the
         session of the other, which the meter opens again when it needs it. What the port dispenses for a department
         counts for that department, anything else for the department `?`.
         """
         with self._turn:
             self._device.log_out()
-        return self._serve(uri, _Outlet(self, lambda device: device.psd, comes_back=True), line)
+        return self._serve(uri, _Outlet(self, lambda device: device.psd, comes_back=True), line, board)
 
     def serve_pty(self) -> str:
         """Puts the meter on a pseudo-terminal; gives its path."""
@@ -238,12 +240,12 @@ class VirtualMeter(Meter):
         """Puts its PSD alone on a pseudo-terminal; gives its path."""
         return self.serve_psd().path
 
-    def _serve(self, uri: str, endpoint: Endpoint, line: Line | None) -> Server:
+    def _serve(self, uri: str, endpoint: Endpoint, line: Line | None, board: Switchboard | None) -> Server:
         server = self._servers.get((endpoint.kind, uri))
         if server is None or server.closed:
             port = endpoint.kind, uri
             sessions = self._sessions(endpoint) if line is None else self._sessions_over(line, port, endpoint)
-            server = self._servers[port] = serve(uri, sessions, self.clock)
+            server = self._servers[port] = (board.serve if board else serve)(uri, sessions, self.clock)
         return server
 
     def _sessions_over(self, line: Line, port: tuple[str, str], endpoint: Endpoint) -> Callable[[], Session]:

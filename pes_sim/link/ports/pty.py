@@ -36,20 +36,26 @@ def open_host(uri: Uri, timeout_ms: int) -> Transport:
 
 def serve(uri: Uri, sessions: Callable[[], Session], clock: Clock) -> Server:
     """A new pseudo-terminal, and the link to it where the URI names one."""
-    uri.parameters()
     with contextlib.ExitStack() as opened:
-        master, slave = os.openpty()
-        opened.callback(os.close, master)
-        # The slave stays open here, or the master would see an error whenever the last outside program closes.
-        opened.callback(os.close, slave)
-        # Raw on our side: an outside program that forgets it still gets its bytes unchanged.
-        tty.setraw(slave)
-        os.set_blocking(master, False)
-        path = os.ttyname(slave)
-        if uri.where:
-            _mark(slave)
-            path = _link(os.path.abspath(uri.where), path, opened)
+        master, path = terminal(uri, opened)
         return LineServer(f"pty:{path}", sessions, clock, master, opened, path=path)
+
+
+def terminal(uri: Uri, opened: contextlib.ExitStack) -> tuple[int, str]:
+    """The device's end of a new one, and the path that a host opens; both until what was `opened` is closed."""
+    uri.parameters()
+    master, slave = os.openpty()
+    opened.callback(os.close, master)
+    # The slave stays open here, or the master would see an error whenever the last outside program closes.
+    opened.callback(os.close, slave)
+    # Raw on our side: an outside program that forgets it still gets its bytes unchanged.
+    tty.setraw(slave)
+    os.set_blocking(master, False)
+    path = os.ttyname(slave)
+    if uri.where:
+        _mark(slave)
+        path = _link(os.path.abspath(uri.where), path, opened)
+    return master, path
 
 
 def _link(link: str, terminal: str, opened: contextlib.ExitStack) -> str:

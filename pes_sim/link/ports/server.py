@@ -121,40 +121,69 @@ class ThreadedServer(Server):
         """Answers on `fd` until its host has gone, and says how; or until the server is closed: that gives ""."""
         awaited = [self._wake_read] if self.knocks < 0 else [self._wake_read, self.knocks]
         asked, answerable = poll(fd, select.POLLIN, *awaited), poll(fd, select.POLLOUT, *awaited)
-        session, pending, poked = self._sessions(), b"", True
+        host = Conversation(fd, self._sessions, self._clock)
         while True:
             try:
-                if poked and not pending:
-                    poked = False
-                    pending = session.unasked(self._clock.now())
-                ready = (answerable if pending else asked).poll()
+                if host.poked:
+                    host.speak()
+                ready = (answerable if host.pending else asked).poll()
                 if len(ready) > 1 or ready[0][0] != fd:
                     found = {number for number, _ in ready}
                     if self._wake_read in found:
                         if self._stopping:
                             return ""
                         os.read(self._wake_read, 4096)
-                        poked = True
+                        host.poked = True
                     if self.knocks in found:
                         if not _hung_up(fd):
                             self._turn_away(fd)
-                        elif pending:
+                        elif host.pending:
                             return "it sends no more, and does not read what it asked for"
                     if fd not in found:
                         continue
-                if not pending:
-                    data = os.read(fd, 65536)
-                    if not data:
-                        return "the other end has gone"
-                    pending = session.receive(data, self._clock.now())
-                if pending:
-                    pending = pending[os.write(fd, pending) :]
-            except BlockingIOError:
-                continue  # the line is full, or an outside program flushed what poll had promised
-            except PowerCut:
-                session = self._sessions()  # it answers nothing, and remembers nobody
+                host.go_on()
             except OSError as problem:
                 return str(problem)
+
+
+class Conversation:
+    """With the host at `fd`, which does not block. Whoever polls says when it goes on: to read while nothing is
+    `pending`, else to write.
+    """
+
+    def __init__(self, fd: int, sessions: Callable[[], Session], clock: Clock) -> None:
+        self.fd = fd
+        self.pending = b""
+        """What the host has not taken yet."""
+        self.poked = True
+        """Whether the device may have something to say by itself."""
+        self._sessions = sessions
+        self._session = sessions()
+        self._clock = clock
+
+    def speak(self) -> None:
+        """Has the session say what it says by itself, unless an answer is under way."""
+        if not self.pending:
+            self.poked = False
+            try:
+                self.pending = self._session.unasked(self._clock.now())
+            except PowerCut:
+                self._session = self._sessions()
+
+    def go_on(self) -> None:
+        """Reads what was asked, or writes what is left of an answer. Raises `OSError` when the host has gone."""
+        try:
+            if not self.pending:
+                data = os.read(self.fd, 65536)
+                if not data:
+                    raise ConnectionError("the other end has gone")
+                self.pending = self._session.receive(data, self._clock.now())
+            if self.pending:
+                self.pending = self.pending[os.write(self.fd, self.pending) :]
+        except BlockingIOError:
+            pass  # the line is full, or an outside program flushed what poll had promised
+        except PowerCut:
+            self._session = self._sessions()  # it answers nothing, and remembers nobody
 
 
 def _hung_up(fd: int) -> bool:

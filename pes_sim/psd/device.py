@@ -132,6 +132,12 @@ class Psd:
         """The tamper input: every key is destroyed at once, whatever the state; the registers stay readable."""
         self._zeroize("tamper input")
 
+    @property
+    def standing(self) -> tuple[str, tuple[str, ...]]:
+        """State and reasons to be locked, as they were last written down: a look that costs and changes nothing."""
+        s = self._books.state
+        return s.lifecycle.value, tuple(s.locks)
+
     def log_out(self) -> None:
         """Ends the session of whoever is there."""
         self._access.role = Role.NONE

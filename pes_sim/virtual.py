@@ -168,6 +168,13 @@ class VirtualMeter(Meter):
             self._off = True
             self._gone()
 
+    def come_back(self) -> None:
+        """The power comes back after a cut that the medium was told to make, not after `cut_power`."""
+        with self._turn:
+            if not self.powered and not self._off:
+                self.power_on()
+                self.on_cut()
+
     @property
     def lan(self) -> bool:
         """Whether its LAN is plugged in."""
@@ -397,9 +404,8 @@ class _Outlet:
                 return self._pick(meter._device).execute(name, request, request_id=request_id, now=now)
             except PowerCut:
                 meter._gone()
-                if self._comes_back and not meter._off:
-                    meter.power_on()
-                    meter.on_cut()
+                if self._comes_back:
+                    meter.come_back()
                 raise
             finally:
                 if meter.observer is not None:

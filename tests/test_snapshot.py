@@ -122,6 +122,7 @@ def test_pieces_that_are_not_yet_in_the_databases_own_file_are_in_it(tmp_path: P
     crashed = tmp_path / "crashed"
     with VirtualMeter(directory) as meter:
         meter.print_piece(department="100")
+        meter.centre.balance("TEST CUSTOMER")  # its database is opened when somebody asks for it
         shutil.copytree(directory, crashed)
     manifest = snapshot.take(crashed, tmp_path / "file")
     assert "meter.sqlite-wal" in [entry.name for entry in manifest.device]

@@ -6,6 +6,7 @@ Standard output is one JSON object a line: first where it is, then each power cu
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -29,13 +30,29 @@ def run_run(options: argparse.Namespace) -> int:
             meter.on_cut = lambda: _say(event="power cut", operation=_operations(meter), **_state(meter))
             port = meter.serve_psd_pty() if options.psd else meter.serve_pty()
             kind = "psd" if options.psd else "meter"
-            _say(event="ready", port=port, device_kind=kind, pid=os.getpid(), **_state(meter))
-            if _operations(meter):
-                meter.on_cut()  # it came while the meter was switched on
-            signal.sigwait(_STOPS)
+            with _control(options, meter) as control:
+                _say(event="ready", port=port, **control, device_kind=kind, pid=os.getpid(), **_state(meter))
+                if _operations(meter):
+                    meter.on_cut()  # it came while the meter was switched on
+                signal.sigwait(_STOPS)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return 0
+
+
+@contextlib.contextmanager
+def _control(options: argparse.Namespace, meter: VirtualMeter) -> Iterator[dict[str, object]]:
+    """Serves the bench control; gives what the first line says of it. A meter runs without, too."""
+    from pes_sim.bench.server import ControlServer, missing
+
+    without = "--no-control was given" if options.no_control else missing()
+    if without:
+        if options.control is not None:
+            raise UsageError(f"--control cannot be had: {without}")
+        yield {"control": None, "token_file": None, "no_control": without}
+        return
+    with ControlServer(meter, options.control or 0) as server:
+        yield {"control": server.place.address, "token_file": str(server.token_file)}
 
 
 def _faults(options: argparse.Namespace) -> Iterator[Fault]:

@@ -136,7 +136,8 @@ class Psd:
     def standing(self) -> tuple[str, tuple[str, ...]]:
         """State and reasons to be locked, as they were last written down: a look that costs and changes nothing."""
         s = self._books.state
-        return s.lifecycle.value, tuple(s.locks)
+        stopped = s.lifecycle in (State.ERROR, State.ZEROIZED)
+        return s.lifecycle.value, (s.fault,) if stopped else tuple(s.locks)
 
     def log_out(self) -> None:
         """Ends the session of whoever is there."""

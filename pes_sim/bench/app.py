@@ -15,9 +15,10 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final, Literal
 
-from fastapi import FastAPI, Query
+from fastapi import Depends, FastAPI, Query
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from starlette.exceptions import HTTPException
 
@@ -63,6 +64,7 @@ def build(bench: Bench, token: str, port: int) -> App:
         "mills (1/1000 dollar), instants in microseconds since 1970-01-01 UTC.",
         docs_url=None,  # it would load a program from the network
         redoc_url=None,
+        dependencies=[Depends(HTTPBearer(auto_error=False, description="Checked before anything else"))],
     )
     models = {name: _answer_model(name) for name in ANSWERS}
     for action in ACTIONS:
@@ -77,11 +79,12 @@ def build(bench: Bench, token: str, port: int) -> App:
             description=_described(action),
             response_model=None if streams else models[action.answer],
             response_class=EventStream if streams else JSONResponse,
-            responses=_responses(action),
+            responses=_responses(),
         )
     app.add_exception_handler(PesError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _no_route)
+    app.add_exception_handler(Exception, _defect)
     return _Guard(app, token, port)
 
 
@@ -118,18 +121,15 @@ def _described(action: Action) -> str:
     return f"On the command line: `pes-sim bench DIR {action.example}`. May be refused with: {refusals}.{kinds}"
 
 
-def _responses(action: Action) -> dict[int | str, dict[str, Any]]:
+def _responses() -> dict[int | str, dict[str, Any]]:
     about = {
-        400: "An argument is wrong (BAD_FIELD, BAD_BODY)", 401: "No token, or another one (NOT_AUTHENTICATED)",
+        401: "No token, or another one (NOT_AUTHENTICATED)", 404: "There is no such control (UNKNOWN_SERVICE)",
         409: "Refused as things stand", 413: f"More than {LONGEST} bytes (FRAME_TOO_LARGE)",
         421: "The Host header names another machine (BAD_FIELD)",
+        422: "An argument is wrong: the detail names the field (BAD_FIELD, BAD_BODY)",
         500: "The meter's storage or the simulator fails (STORAGE_FAILED, STORAGE_FULL, INTEGRITY, INTERNAL)",
     }  # fmt: skip
-    found: dict[int | str, dict[str, Any]] = {
-        code: {"model": Refusal, "description": text} for code, text in about.items()
-    }
-    # FastAPI would describe 422 by its own form, which is never sent.
-    return found | {422: {"model": Refusal, "description": "Not used"}}
+    return {code: {"model": Refusal, "description": text} for code, text in about.items()}
 
 
 # --- routes ----------------------------------------------------------------------------------------------------------
@@ -206,7 +206,7 @@ def document(problem: PesError) -> dict[str, Any]:
 
 
 def _answer(problem: PesError, code: int = 0) -> JSONResponse:
-    code = code or _CODES.get(problem.status, 400 if isinstance(problem, ValueError) else 409)
+    code = code or _CODES.get(problem.status, 422 if isinstance(problem, ValueError) else 409)
     return JSONResponse(document(problem), code, {"WWW-Authenticate": "Bearer"} if code == 401 else None)
 
 
@@ -226,15 +226,23 @@ async def _invalid(_: Any, problem: Any) -> JSONResponse:
     else:
         name = ".".join(where)[:100]
         wrong = FieldError(f"{name}: {first['msg']}", hint="/openapi.json describes each field", field=name)  # type: ignore[assignment]
-    return _answer(wrong, 400)
+    return _answer(wrong)
 
 
 async def _no_route(request: Any, problem: Any) -> JSONResponse:
+    if problem.status_code not in (404, 405):
+        unread = UsageError("the body cannot be read", hint="It is one JSON object, in UTF-8")
+        unread.status = Status.BAD_BODY
+        return _answer(unread)
     known = {action.path: action.verb for action in ACTIONS}
     hint = f"It takes {known[request.url.path]}" if request.url.path in known else f"Known: {', '.join(known)}"
     return _answer(
         UnknownService(f"there is no {request.method} {request.url.path[:100]}", hint=hint), problem.status_code
     )
+
+
+async def _defect(_: Any, problem: Exception) -> JSONResponse:
+    return _answer(PesError(f"internal error of the simulator ({type(problem).__name__}): report it"))
 
 
 # --- the guard -------------------------------------------------------------------------------------------------------

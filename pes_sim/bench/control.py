@@ -113,9 +113,10 @@ class Bench:
         if action is None or action.answer == "event":
             raise UnknownService(f"a bench has no control {name!r}", hint=f"Known: {', '.join(BY_NAME)}")
         for parameter in action.parameters:
-            if parameter.form is Form.FILE and not Path(str(arguments[parameter.name])).is_absolute():
+            given = arguments.get(parameter.name)
+            if parameter.form is Form.FILE and (not Path(str(given)).is_absolute() or "\0" in str(given)):
                 raise FieldError(
-                    f"{parameter.name}: {arguments[parameter.name]!r} is not an absolute path",
+                    f"{parameter.name}: {given!r} is not an absolute path",
                     hint="The meter's process may have been started anywhere: name the file from / on",
                     field=parameter.name,
                 )

@@ -15,11 +15,11 @@ class Form(StrEnum):
     """What an argument is made of."""
 
     TEXT = "text"
-    FILE = "absolute path"
+    FILE = "a file: absolute path"
     WHOLE = "whole number"
     NUMBER = "number"
     CHOICE = "one of"
-    FLAG = "true or false"
+    FLAG = "a flag"
 
 
 class Parameter(NamedTuple):

@@ -78,8 +78,8 @@ def build(bench: Bench, token: str, port: int) -> App:
             summary=action.what,
             description=_described(action),
             response_model=None if streams else models[action.answer],
-            response_class=EventStream if streams else JSONResponse,
-            responses=_responses(),
+            response_class=Response if streams else JSONResponse,
+            responses=_responses(models["event"] if streams else None),
         )
     app.add_exception_handler(PesError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -121,7 +121,7 @@ def _described(action: Action) -> str:
     return f"On the command line: `pes-sim bench DIR {action.example}`. May be refused with: {refusals}.{kinds}"
 
 
-def _responses() -> dict[int | str, dict[str, Any]]:
+def _responses(streamed: type[BaseModel] | None) -> dict[int | str, dict[str, Any]]:
     about = {
         401: "No token, or another one (NOT_AUTHENTICATED)", 404: "There is no such control (UNKNOWN_SERVICE)",
         409: "Refused as things stand", 413: f"More than {LONGEST} bytes (FRAME_TOO_LARGE)",
@@ -129,7 +129,13 @@ def _responses() -> dict[int | str, dict[str, Any]]:
         422: "An argument is wrong: the detail names the field (BAD_FIELD, BAD_BODY)",
         500: "The meter's storage or the simulator fails (STORAGE_FAILED, STORAGE_FULL, INTEGRITY, INTERNAL)",
     }  # fmt: skip
-    return {code: {"model": Refusal, "description": text} for code, text in about.items()}
+    found: dict[int | str, dict[str, Any]] = {
+        code: {"model": Refusal, "description": text} for code, text in about.items()
+    }
+    if streamed is not None:
+        content = {EventStream.media_type: {"schema": streamed.model_json_schema()}}
+        found[200] = {"description": EventStream.__doc__, "content": content}
+    return found
 
 
 # --- routes ----------------------------------------------------------------------------------------------------------
@@ -262,6 +268,8 @@ class _Guard:
         try:
             self._check(scope["headers"])
             body = await _read(scope["headers"], receive)
+            if body is None:
+                return  # whoever asked has gone in the middle of it, and nobody knows what it would have been
         except PesError as problem:
             code = 421 if isinstance(problem, UsageError) and problem.detail.get("field") == "Host" else 0
             await _answer(problem, code)(scope, receive, send)
@@ -287,14 +295,16 @@ class _Guard:
             )
 
 
-async def _read(headers: list[tuple[bytes, bytes]], receive: Receive) -> bytes:
-    """The whole body. Raises `UsageError` as soon as it is too long, or claims to be."""
+async def _read(headers: list[tuple[bytes, bytes]], receive: Receive) -> bytes | None:
+    """The whole body, or None when it never comes. Raises as soon as it is too long, or claims to be."""
     announced = _of(headers, b"content-length")
     body, more = b"", True
     if announced and int(announced[0]) > LONGEST:
         raise _too_long()
     while more:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
         body += message.get("body", b"")
         more = message.get("more_body", False)
         if len(body) > LONGEST:

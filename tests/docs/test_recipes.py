@@ -122,3 +122,21 @@ def test_a_meter_to_cut_the_power_of_comes_up_as_the_page_says(tmp_path: Path) -
 def test_a_power_cut_in_a_program_is_come_through_as_the_page_says(tmp_path: Path) -> None:
     (program,) = blocks("docs/storage.md", "python")
     run(sys.executable, "-c", program, cwd=tmp_path)
+
+
+def test_a_meter_on_the_bench_does_what_the_page_says(tmp_path: Path) -> None:
+    """Both blocks in one shell: the second one talks to the meter that the first one started."""
+    first, second = blocks("docs/bench.md", "sh")
+    program, end = first.rsplit("kill %1", 1)
+    assert end == "\n"
+    output = run("bash", "-ec", f"{program}\n{second}\nkill %1\nwait %1", cwd=tmp_path)
+    assert output.count("LOCKED, LAN in\n  because: check-in overdue") == 2  # the restored one is overdue as well
+    assert '"control": "cut", "at": 3' in output
+    assert '"lan":"out"' in output
+    assert "event: control" in output
+    assert not (tmp_path / "m1" / "control.json").exists()
+
+
+def test_a_bench_in_a_program_does_what_the_page_says(tmp_path: Path) -> None:
+    (program,) = blocks("docs/bench.md", "python")
+    run(sys.executable, "-c", program, cwd=tmp_path)

@@ -844,3 +844,16 @@ def test_a_clone_that_is_cut_off_is_no_meter(taken: Path, tmp_path: Path, monkey
         if (tmp_path / "m2").exists():
             assert files(tmp_path / "m2") == files(tmp_path / "whole")
             shutil.rmtree(tmp_path / "m2")
+
+
+def test_whether_a_file_would_be_taken_can_be_asked_and_touches_nothing(
+    directory: Path, taken: Path, tmp_path: Path
+) -> None:
+    live(directory)
+    before = files(directory)
+    assert snapshot.check(taken, directory).psd_serial == SERIAL
+    assert files(directory) == before
+    (tmp_path / "file").write_bytes(taken.read_bytes()[:-1])
+    with pytest.raises(IntegrityError):
+        snapshot.check(tmp_path / "file", directory)
+    assert files(directory) == before

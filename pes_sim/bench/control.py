@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -67,19 +68,23 @@ class BenchStatus:
     newest_event: int
 
 
+def _told(value: Any) -> Any:
+    """As JSON has it: no paths, and no number that is none."""
+    if isinstance(value, Path) or (isinstance(value, float) and not math.isfinite(value)):
+        return str(value)
+    return value
+
+
 def _control(work: Callable[Concatenate[Bench, _P], None]) -> Callable[Concatenate[Bench, _P], BenchStatus]:
     """A control: alone with the meter, noted with its arguments and its refusal; gives the status after it."""
     signature, name = inspect.signature(work), work.__name__.replace("_", "-")
 
     @functools.wraps(work)
     def alone(self: Bench, *args: _P.args, **kwargs: _P.kwargs) -> BenchStatus:
-        told = {
-            key: str(value) if isinstance(value, Path) else value
-            for key, value in signature.bind(self, *args, **kwargs).arguments.items()
-            if key != "self"
-        }
+        told = signature.bind(self, *args, **kwargs).arguments
+        facts = {key: _told(value) for key, value in told.items() if key != "self"}
         with self._alone():
-            self._note("control", control=name, **told)
+            self._note("control", control=name, **facts)
             try:
                 work(self, *args, **kwargs)
             except PesError as refusal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import socket
@@ -15,7 +16,7 @@ import pytest
 
 from pes_sim import snapshot
 from pes_sim.bench.actions import ACTIONS, ANSWERS
-from pes_sim.bench.app import LONGEST
+from pes_sim.bench.app import LONGEST, _wake, build
 from pes_sim.bench.server import ControlServer
 from pes_sim.clock import HOUR
 from pes_sim.errors import Status
@@ -359,6 +360,26 @@ def test_a_stream_ends_with_the_meter(meter: VirtualMeter) -> None:
         closing.start()
         assert list(read) == [""]
         closing.join()
+
+
+def test_a_stream_that_has_ended_meanwhile_does_not_disturb_who_tells() -> None:
+    """Whoever tells has just paid for an indicium, and its answer is on its way."""
+    loop = asyncio.new_event_loop()
+    loop.close()
+    _wake(loop, asyncio.Event())
+
+
+def test_what_is_no_http_is_not_answered(server: ControlServer) -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {}
+
+    asyncio.run(build(server.bench, "0" * 64, 1)({"type": "websocket"}, receive, send))  # type: ignore[arg-type]
+    assert sent == []
 
 
 # --- all at once -----------------------------------------------------------------------------------------------------

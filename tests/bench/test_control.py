@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import json
 import threading
 from collections.abc import Callable
 from dataclasses import fields
@@ -157,6 +158,10 @@ def test_a_step_that_is_none_is_refused_and_noted(bench: Bench, wrong: str | int
 def test_a_rate_that_is_none_is_refused(bench: Bench, rate: float) -> None:
     with pytest.raises(UsageError, match="a clock does not run at"):
         bench.rate(rate)
+    noted = [event.document() for event in bench.events.after(0)]
+    assert json.loads(json.dumps(noted, allow_nan=False))[0]["rate"] == (
+        str(rate) if rate != rate or rate > 1e9 else rate
+    )
 
 
 def test_only_time_moves_a_real_clock(tmp_path: Path) -> None:
@@ -375,6 +380,13 @@ def test_a_device_that_was_exchanged_is_the_one_that_is_tampered_with(
     bench.tamper()
     status = bench.power()
     assert (status.state, status.piece_count, status.lock_reasons) == ("ZEROIZED", 0, ["tamper input"])
+
+
+def test_a_snapshot_of_before_brings_the_keys_back(bench: Bench, meter: VirtualMeter, tmp_path: Path) -> None:
+    bench.snapshot(tmp_path / "file")
+    assert bench.tamper().state == "ZEROIZED"
+    assert bench.restore(tmp_path / "file").state == "OPERATIONAL"
+    piece(meter)
 
 
 def test_in_the_middle_of_a_job_every_answer_was_paid_and_nothing_comes_after(

@@ -914,3 +914,20 @@ def test_registers_are_read_where_only_an_older_part_of_the_log_is_missing() -> 
     assert rig.status()["state"] == "ERROR"
     assert "has not acknowledged them" in rig.status()["lock_reasons"][0]
     assert rig.registers() == known
+
+
+@pytest.mark.parametrize(
+    ("happens", "standing"),
+    [
+        (lambda rig: None, ("OPERATIONAL", ())),
+        (lambda rig: setattr(rig, "now", rig.now + 73 * HOUR), ("OPERATIONAL", ())),  # it has not looked at its clock
+        (lambda rig: (setattr(rig, "now", rig.now + 73 * HOUR), rig.status()), ("LOCKED", ("check-in overdue",))),
+        (lambda rig: rig.psd.tamper(), ("ZEROIZED", ("tamper input",))),
+    ],
+)
+def test_how_it_stands_can_be_seen_without_asking_it(
+    happens: Callable[[Rig], object], standing: tuple[str, tuple[str, ...]]
+) -> None:
+    rig = operational()
+    happens(rig)
+    assert rig.psd.standing == standing

@@ -223,8 +223,6 @@ class VirtualMeter(Meter):
         with self._turn:
             if self.medium is None:
                 self.medium = self._home.fail(())
-                if self._off:
-                    self.medium.cut()
             self.medium.add(replace(fault, at=self.medium.operations + fault.at))
 
     def mend_storage(self) -> None:

@@ -34,13 +34,14 @@ WORLD: Final[Parts] = {"": ("clock.json",), "provider": (".pem", ".sqlite", ".sq
 _NEEDED: Final = frozenset({KEY_PART, "meter.json"})
 
 
-def take(directory: Path, file: Path) -> Manifest:
+def take(directory: Path, file: Path, *, psd: OwnDirectory | None = None) -> Manifest:
     """Writes a snapshot of the meter in `directory` to a new file. Nothing of the meter is changed.
 
     Raises `DirectoryInUse` while it is running, `UsageError` when there is no meter, or a file of that name already.
+    Whoever runs it hands in its open `psd/` instead, and sees to it that the meter rests (`VirtualMeter.at_rest`).
     """
     with ExitStack() as held:
-        config, psd = _hold(directory, held)
+        config, psd = _hold(directory, held, psd)
         key = _key_of(directory, config, psd)
         folders = {"psd": psd}
         if os.path.lexists(directory / "provider"):
@@ -58,23 +59,26 @@ def take(directory: Path, file: Path) -> Manifest:
         return manifest
 
 
-def restore(file: Path, directory: Path) -> Manifest:
+def check(file: Path, directory: Path, *, psd: OwnDirectory | None = None) -> Manifest:
+    """Whether `restore` would take the file: raises what it would, and touches nothing."""
+    with ExitStack() as held:
+        config, psd = _hold(directory, held, psd)
+        return _opened(file, directory, config, psd, held)[2]
+
+
+def restore(file: Path, directory: Path, *, psd: OwnDirectory | None = None) -> Manifest:
     """Puts the device in `directory` back to what it was in `file`; its clock and its data centre stay as they are.
 
     Raises `UsageError` when it is another device, or the file no snapshot; `IntegrityError` when the file was altered;
-    `DirectoryInUse`, `StorageFull`. The device is then what it was before.
+    `DirectoryInUse`, `StorageFull`. The device is then what it was before. Whoever runs the meter hands in its open
+    `psd/`, and has let go of everything else (`VirtualMeter.without_files`).
     """
     if not os.path.lexists(directory / "meter.json"):
         hint = f"To make a meter of the snapshot there: pes-sim meter clone {file} {directory}"
         raise UsageError(f"there is no meter in {directory} to restore", hint=hint)
     with ExitStack() as held:
-        config, psd = _hold(directory, held)
-        key = _key_of(directory, config, psd)
-        archive = held.enter_context(Archive(file))
-        _check_same(archive, key, config, directory)
-        archive.check(key)
-        manifest = _checked(archive)
-        _check_room(directory, manifest.device)
+        config, psd = _hold(directory, held, psd)
+        archive, key, manifest = _opened(file, directory, config, psd, held)
         held.callback(replacing.discard, directory)
         staged = replacing.stage(directory)
         _unpack(archive, key, staged, manifest.device, unused=manifest.world)
@@ -111,10 +115,24 @@ def clone(file: Path, directory: Path) -> Manifest:
         return manifest
 
 
-def _hold(directory: Path, held: ExitStack) -> tuple[MeterConfig, OwnDirectory]:
-    """Takes the meter's lock until `held` ends; gives what the meter is, and its open `psd/`."""
+def _opened(file: Path, directory: Path, config: MeterConfig, psd: OwnDirectory,
+            held: ExitStack) -> tuple[Archive, Key, Manifest]:  # fmt: skip
+    """The file until `held` ends, its key and what is in it, once all of it can be restored there."""
+    key = _key_of(directory, config, psd)
+    archive = held.enter_context(Archive(file))
+    _check_same(archive, key, config, directory)
+    archive.check(key)
+    manifest = _checked(archive)
+    _check_room(directory, manifest.device)
+    return archive, key, manifest
+
+
+def _hold(directory: Path, held: ExitStack, psd: OwnDirectory | None) -> tuple[MeterConfig, OwnDirectory]:
+    """Takes the meter's lock until `held` ends, unless the caller has it; gives what the meter is, and `psd/`."""
     check_kinds(directory)
     config = read_config(directory)
+    if psd is not None:
+        return config, psd
     lock = DirectoryLock(directory / "psd")
     held.callback(lock.release)
     if replacing.is_unfinished(directory):

@@ -9,9 +9,10 @@ import contextlib
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -35,6 +36,7 @@ from pes_sim.psd.faults import Fault, PowerCut
 from pes_sim.psd.fields import Values
 from pes_sim.psd.lifecycle import Lock, State
 from pes_sim.psd.locks import LOCKS
+from pes_sim.psd.owned import OwnDirectory
 from pes_sim.psd.policy import Regime
 from pes_sim.psd.profile import Profile
 from pes_sim.psd.rtc import Rtc
@@ -70,6 +72,14 @@ class PrintedSoFar:
     zero_piece_count: int = 0
 
 
+class Happening(StrEnum):
+    """What an observer of a virtual meter is told of."""
+
+    REQUEST = "request"
+    CUT = "power cut"
+    POWER = "power back"
+
+
 class VirtualMeter(Meter):
     """A meter in this process, powered on, with `clock` and `centre` beside it. Use it in a `with`.
 
@@ -97,6 +107,12 @@ class VirtualMeter(Meter):
         """Whoever asks the device, or switches it off and on, has it: two devices on one medium would both debit."""
         self.on_cut: Callable[[], None] = lambda: None
         """Called when the power was cut while a port asked something, and is back."""
+        self.observer: Callable[[Happening], None] | None = None
+        """Told of each of these once it is over, before anything else happens."""
+        self._off = False
+        """Whether somebody has cut the power, and it stays away until `power_on`."""
+        self._lan = True
+        self._seen_powered = True
         self._servers: dict[tuple[str, str], Server] = {}
         with ExitStack() as opened:
             if directory is None:
@@ -138,20 +154,160 @@ class VirtualMeter(Meter):
     def power_on(self) -> None:
         """The power comes back after a cut; or it goes and comes back. What is under way is finished first."""
         with self._turn:
+            if self.powered:
+                self._gone()
             self._device = self._switch_on()
+            self._off, self._seen_powered = False, True
+            self._tell(Happening.POWER)
+        self.tell_hosts()
 
     def _switch_on(self) -> MeterDevice:
         while True:
             if self.medium is not None:
                 self.medium.power_on()
             with contextlib.suppress(PowerCut):  # a cut that comes just now
-                return self._home.power_on(self.centre)
+                return self._home.power_on(self.centre if self._lan else None)
+
+    # The bench's controls. Each takes its turn, so that nothing happens in the middle of a request.
+
+    @property
+    def turn(self) -> threading.RLock:
+        """Whoever has it is alone with the meter: no port asks anything, and no other control is used."""
+        return self._turn
+
+    @property
+    def powered(self) -> bool:
+        """Whether it has power."""
+        return not self._off and (self.medium is None or self.medium.powered)
+
+    def cut_power(self) -> None:
+        """The power goes between two requests, and stays away until `power_on`: ports are silent, and whoever asks in
+        this process gets `PowerCut`. What was answered is durable.
+        """
+        with self._turn:
+            if self.medium is not None:
+                self.medium.cut()
+            self._off = True
+            self._gone()
+
+    def come_back(self) -> None:
+        """The power comes back after a cut that the medium was told to make, not after `cut_power`."""
+        with self._turn:
+            if not self.powered and not self._off:
+                self.power_on()
+                self.on_cut()
+
+    @property
+    def lan(self) -> bool:
+        """Whether its LAN is plugged in."""
+        return self._lan
+
+    def plug_lan(self, plugged: bool) -> None:
+        """Plugs its LAN in or out. Without it nothing reaches its data centre; an exchange under way is over first."""
+        with self._turn:
+            self._lan = plugged
+            self._device.centre = self.centre if plugged else None
+
+    def tamper(self) -> None:
+        """The tamper input of its PSD, which then has no keys any more; without power too, from its battery.
+
+        Raises `StorageFailed` when the medium would not let go of the keys. The PSD is out of service all the same.
+        """
+        with self._turn:
+            powered = self.powered
+            try:
+                # A device of before the cut may be over files that were exchanged since: it must not write any more.
+                device = self._device if powered else self._switch_on()
+                # A cut that comes just now takes the record of it with it: the next power-on finds the keys gone.
+                with contextlib.suppress(PowerCut):
+                    device.tamper()
+            finally:
+                if not powered and self.medium is not None:
+                    self.medium.cut()
+            if not self.powered:
+                self._gone()
+        self.tell_hosts()
+
+    def fail_self_test(self, name: str, *, fails: bool = True) -> None:
+        """From its next run on a self-test fails, or no longer does. Raises `UsageError` for an unknown one."""
+        names = _self_tests([name])
+        with self._turn:
+            self._home.failing = self._home.failing | names if fails else self._home.failing - names
+            for test in names:
+                self._device.fail_self_test(test, fails=fails)
+
+    @property
+    def failing_self_tests(self) -> tuple[str, ...]:
+        """Those that are made to fail."""
+        return tuple(sorted(self._home.failing))
+
+    def fail_storage(self, fault: Fault) -> None:
+        """Something goes wrong with the PSD's medium; the fault's operation is counted from now."""
+        with self._turn:
+            if self.medium is None:
+                self.medium = self._home.fail(())
+            self.medium.add(replace(fault, at=self.medium.operations + fault.at))
+
+    def mend_storage(self) -> None:
+        """Nothing is wrong with the PSD's medium any more. What it has lost stays lost."""
+        with self._turn:
+            if self.medium is not None:
+                self.medium.mend()
+
+    @contextlib.contextmanager
+    def at_rest(self) -> Iterator[OwnDirectory]:
+        """Inside, nothing is asked and the clock stands still: the directory can be copied. Gives its open `psd/`."""
+        with self._turn, ExitStack() as stopped:
+            if isinstance(self.clock, VirtualClock) and (rate := self.clock.rate):
+                self.clock.run(0)
+                stopped.callback(self.clock.run, rate)
+            if isinstance(self.clock, StoredClock):
+                self.clock.save()
+            yield self._home.inside
+
+    @contextlib.contextmanager
+    def without_files(self) -> Iterator[OwnDirectory]:
+        """Inside, it has no power and no file of its device is open, for whoever exchanges them; the directory stays
+        held. Afterwards the power is as it was, and ports and clock are the same. Gives its open `psd/`.
+        """
+        with self._turn:
+            powered, off = self.powered, self._off
+            self.cut_power()
+            try:
+                yield self._home.let_go()
+            finally:
+                if powered:
+                    self.power_on()
+                elif not off:
+                    self._off = False  # a cut that the next request at a port ends
+
+    @property
+    def standing(self) -> tuple[str, tuple[str, ...]]:
+        """The PSD's state and its reasons to be locked, as they were last written down."""
+        return self._device.standing
+
+    def _gone(self) -> None:
+        if self._seen_powered:
+            self._seen_powered = False
+            self._tell(Happening.CUT)
+
+    def _tell(self, what: Happening) -> None:
+        if self.observer is not None:
+            self.observer(what)
 
     def advance(self, microseconds: int) -> None:
         """Moves a virtual clock on. Raises `UsageError` when the meter runs on the real one."""
+        self._virtual_clock().advance(microseconds)
+        self.tell_hosts()
+
+    def run_clock(self, rate: float) -> None:
+        """Lets a virtual clock run, so many times as fast as the machine's; 0 stops it. Raises as `advance`."""
+        self._virtual_clock().run(rate)
+
+    def _virtual_clock(self) -> VirtualClock:
         if not isinstance(self.clock, VirtualClock):
             raise UsageError("this meter runs on the real clock, which only time moves", hint="Make a virtual one")
-        self.clock.advance(microseconds)
+        return self.clock
 
     def order(self, service: str, **fields: object) -> MeterStatus:
         """Has the provider order something of the PSD: `lock`, `unlock`, `set_time` or `reauthorize`; gives the status.
@@ -240,6 +396,11 @@ class VirtualMeter(Meter):
         """Puts its PSD alone on a pseudo-terminal; gives its path."""
         return self.serve_psd().path
 
+    def tell_hosts(self) -> None:
+        """Has every port look for what is new to hosts that have subscribed. Nobody else notices (docs/protocol.md)."""
+        for server in list(self._servers.values()):
+            server.poke()
+
     def _serve(self, uri: str, endpoint: Endpoint, line: Line | None, board: Switchboard | None) -> Server:
         server = self._servers.get((endpoint.kind, uri))
         if server is None or server.closed:
@@ -303,14 +464,17 @@ class _Outlet:
         meter = self._meter
         with meter._turn:
             try:
-                if meter.medium is not None and not meter.medium.powered:
+                if meter._off or (meter.medium is not None and not meter.medium.powered):
                     raise PowerCut
                 return self._pick(meter._device).execute(name, request, request_id=request_id, now=now)
             except PowerCut:
+                meter._gone()
                 if self._comes_back:
-                    meter.power_on()
-                    meter.on_cut()
+                    meter.come_back()
                 raise
+            finally:
+                if meter.observer is not None:
+                    meter.observer(Happening.REQUEST)
 
 
 def _begin_trace(path: Path) -> Trace:

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from pes_sim.bench.actions import ACTIONS, ANSWERS, Action
+from pes_sim.bench.actions import EVENTS as BENCH_EVENTS
 from pes_sim.clock import HOUR
 from pes_sim.errors import Status
 from pes_sim.indicium import layout as layouts
@@ -108,6 +110,28 @@ def _field_rows() -> str:
     )
 
 
+def _actions() -> str:
+    def call(action: Action) -> str:
+        fields = ", ".join(p.name if p.needed else f"[{p.name}]" for p in action.parameters)
+        return f"`{action.verb} {action.path}`" + (f" {fields}" if fields else "")
+
+    def arguments(action: Action) -> str:
+        return "; ".join(f"`{p.name}` ({p.form}{' ' if p.words else ''}{' or '.join(p.words)}): {p.meaning}"
+                         for p in action.parameters)  # fmt: skip
+
+    return table(
+        ("`pes-sim bench DIR …`", "what", "HTTP", "arguments", "also refused with"),
+        [(f"`{a.example}`", a.what, call(a), arguments(a), ", ".join(a.refusals)) for a in ACTIONS],
+    )
+
+
+def _answers() -> str:
+    return table(
+        ("of", "name", "type", "what it says"),
+        [(of, fact.name, fact.kind, fact.meaning) for of, facts in ANSWERS.items() for fact in facts],
+    )
+
+
 _SIGNERS = {"psd": "the PSD", "provider": "the provider", "role": "provider or inspector"}
 
 
@@ -181,6 +205,11 @@ SECTIONS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     },
     "docs/conformance.md": {"legend": conformance.legend, "matrix": conformance.rows},
     "docs/storage.md": {"faults": lambda: table(("kind", "what fails"), MEANING.items())},
+    "docs/bench.md": {
+        "actions": _actions,
+        "answers": _answers,
+        "events": lambda: table(("event", "when, and what else it says"), BENCH_EVENTS.items()),
+    },
     "docs/indicia.md": {name: _layout(name) for name in layouts.BUILT_IN},
 }
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 import pes_sim
+from pes_sim.bench.actions import ACTIONS, Form, Parameter
 
 _NOTICE = "Specimens only: nothing this program prints is valid postage."
 
@@ -24,6 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
     _verify(commands)
     _decode(commands)
     _meter(commands)
+    _bench(commands)
     return parser
 
 
@@ -184,6 +186,9 @@ def _meter(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     p.add_argument("--trace", type=Path, metavar="FILE.pcapng",
                    help="write what goes over the port to a file, or to a named pipe, for Wireshark "
                    "(hardware/wireshark)")  # fmt: skip
+    p.add_argument("--control", type=int, metavar="PORT",
+                   help="where on this machine its bench control listens (default: any free port)")  # fmt: skip
+    p.add_argument("--no-control", action="store_true", help="without bench control (pes-sim bench)")
     _faults(p)
     action("specimens", "Specimens printed each day, to be collected and destroyed (39 CFR 501.9)", "m1")
     _snapshots(actions)
@@ -203,3 +208,34 @@ def _snapshots(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
                 p.add_argument("file", type=Path, metavar="FILE", help="the snapshot")
             else:
                 p.add_argument("directory", type=Path, metavar="DIR", help="the meter's directory")
+
+
+def _bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """A control is named after the meter, and its arguments come from the table of controls."""
+    parent = commands.add_parser(
+        "bench",
+        help="control a meter while it runs: clock, LAN, power, faults, snapshots",
+        description="Control a meter while 'pes-sim meter run' runs it: clock, LAN, power, faults, snapshots.",
+        epilog="example: pes-sim bench m1 advance 72h",
+    )
+    parent.add_argument("directory", type=Path, metavar="DIR", help="the meter's directory")
+    controls = parent.add_subparsers(title="controls", metavar="CONTROL", required=True, dest="control")
+    for row in ACTIONS:
+        p = _add(controls, row.name, "pes_sim.cli.benching:run", row.what, f"pes-sim bench m1 {row.example}")
+        for parameter in row.parameters:
+            _argument(p, parameter)
+        _json(p)
+
+
+def _argument(p: argparse.ArgumentParser, parameter: Parameter) -> None:
+    name, kind = parameter.name, {Form.WHOLE: int, Form.NUMBER: float}.get(parameter.form, str)
+    if parameter.form is Form.FLAG:
+        either = p.add_mutually_exclusive_group()
+        for word, value in zip(parameter.words, (True, False), strict=True):
+            either.add_argument(f"--{word}", dest=name, action="store_const", const=value, default=parameter.default,
+                                help=f"{parameter.meaning}: {'yes' if value else 'no'}")  # fmt: skip
+    elif parameter.needed:
+        p.add_argument(name, type=kind, choices=parameter.words or None, help=parameter.meaning,
+                       metavar=None if parameter.words else name.upper())  # fmt: skip
+    else:
+        p.add_argument(f"--{name}", type=kind, default=parameter.default, metavar="N", help=parameter.meaning)

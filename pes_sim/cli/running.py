@@ -6,6 +6,7 @@ Standard output is one JSON object a line: first where it is, then each power cu
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from pes_sim.link.line.line import Line
 
 _STOPS: Final = (signal.SIGINT, signal.SIGTERM)
+_LOOKS_EVERY: Final = 1.0
+"""Seconds after which subscribers are told what the time has brought about, such as a check-in that is due."""
 
 
 def run_run(options: argparse.Namespace) -> int:
@@ -43,11 +46,14 @@ def run_run(options: argparse.Namespace) -> int:
             meter.on_cut = lambda: _say(event="power cut", operation=_operations(meter), **_state(meter))
             server = (meter.serve_psd if options.psd else meter.serve)(options.port, line=line)
             kind = "psd" if options.psd else "meter"
-            where = {"port": server.path or server.uri, "device_kind": kind, "pid": os.getpid()}
-            _say(event="ready", **where, **_state(meter), **({"line_seed": seed} if line else {}))
-            if _operations(meter):
-                meter.on_cut()  # it came while the meter was switched on
-            signal.sigwait(_STOPS)
+            where = {"port": server.path or server.uri}
+            more = {"line_seed": seed} if line else {}
+            with _control(options, meter) as control:
+                _say(event="ready", **where, **control, device_kind=kind, pid=os.getpid(), **_state(meter), **more)
+                if _operations(meter):
+                    meter.on_cut()  # it came while the meter was switched on
+                while signal.sigtimedwait(_STOPS, _LOOKS_EVERY) is None:
+                    meter.tell_hosts()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return 0
@@ -58,6 +64,21 @@ def _line(text: str, seed: str) -> Line:
     from pes_sim.link.line.line import Line
 
     return Line(parse_line(text), seed=seed)
+
+
+@contextlib.contextmanager
+def _control(options: argparse.Namespace, meter: VirtualMeter) -> Iterator[dict[str, object]]:
+    """Serves the bench control; gives what the first line says of it. A meter runs without, too."""
+    from pes_sim.bench.server import ControlServer, missing
+
+    without = "--no-control was given" if options.no_control else missing()
+    if without:
+        if options.control is not None:
+            raise UsageError(f"--control cannot be had: {without}")
+        yield {"control": None, "token_file": None, "no_control": without}
+        return
+    with ControlServer(meter, options.control or 0) as server:
+        yield {"control": server.place.address, "token_file": str(server.token_file)}
 
 
 def _faults(options: argparse.Namespace) -> Iterator[Fault]:

@@ -43,6 +43,7 @@ from pes_sim.psd.fields import BY_NAME as FIELDS
 from pes_sim.psd.fields import Values, check, check_all, pack, unpack
 from pes_sim.psd.piece import PieceKind, today
 from pes_sim.psd.policy import Regime
+from pes_sim.psd.selftest import TestName
 from pes_sim.psd.services import BY_NAME as PSD_SERVICES
 from pes_sim.psd.services import Service
 
@@ -124,6 +125,23 @@ class MeterDevice:
         """Ends the session with the PSD, as when somebody else is to use it. It is opened again when it is needed."""
         with self._turn:
             self._psd.log_out()
+
+    # The bench's controls of its PSD
+
+    def tamper(self) -> None:
+        """See `Psd.tamper`."""
+        with self._turn:
+            self._psd.tamper()
+
+    def fail_self_test(self, name: TestName, *, fails: bool) -> None:
+        """See `Psd.fail_self_test`."""
+        with self._turn:
+            self._psd.fail_self_test(name, fails=fails)
+
+    @property
+    def standing(self) -> tuple[str, tuple[str, ...]]:
+        """See `Psd.standing`."""
+        return self._psd.standing
 
     @property
     def psd(self) -> BarePsd:

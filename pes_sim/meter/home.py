@@ -10,6 +10,7 @@
     provider/           the embedded data centre: its keys and its database
     jobs/               mail jobs that can go on
     meter.restore/      what a restore that was cut off has still to put in its place (`replacing`)
+    control.json        while `pes-sim meter run` serves it: where its bench control is (`bench.server`); no part of it
 
 Links in it are not followed, and its keys are read only where nobody else could.
 
@@ -40,12 +41,12 @@ from pes_sim.meter.store import MeterStore
 from pes_sim.psd.device import Psd
 from pes_sim.psd.faults import Fault, FaultyStorage
 from pes_sim.psd.fields import Values
-from pes_sim.psd.owned import check_kind, read_secret
+from pes_sim.psd.owned import OwnDirectory, check_kind, read_secret
 from pes_sim.psd.piece import signing
 from pes_sim.psd.rtc import Rtc
 from pes_sim.psd.selftest import TestName
 from pes_sim.psd.softkeys import MASTER_KEY_LENGTH, SoftwareKeyStoreNotForProduction
-from pes_sim.psd.storage import DirectoryLock, FileStorage, Storage, write_atomically
+from pes_sim.psd.storage import DirectoryLock, FileStorage, Slot, Storage, write_atomically
 from pes_sim.psd.vault import FileVault, MemoryVault
 
 PARTS: Final = (
@@ -126,8 +127,11 @@ class MeterHome:
         """What the meter reaches its data centre by, from the next power-on."""
         self.failing: frozenset[TestName] = frozenset()
         """Self-tests of the PSD that fail, from the next power-on."""
-        self._storage: Storage = FileStorage(directory / "psd")
+        self._files = FileStorage(directory / "psd")
+        self._slot = Slot(self._files)
+        self._storage: Storage = self._slot.storage
         self._store: MeterStore | None = None
+        self._let_go = False
 
     @property
     def entropy(self) -> Entropy:
@@ -135,8 +139,9 @@ class MeterHome:
         return SeededEntropy(self.config.seed) if self.config.seed else SystemEntropy()
 
     def fail(self, faults: Iterable[Fault]) -> FaultyStorage:
-        """Puts a medium that fails between the PSD and its files, from the next power-on."""
-        self._storage = medium = FaultyStorage(self._storage, faults)
+        """Puts a medium that fails between the PSD and its files, from its next operation on."""
+        medium = FaultyStorage(self._files, faults)
+        self._slot.put(medium)
         return medium
 
     def psd(self) -> Psd:
@@ -157,6 +162,9 @@ class MeterHome:
 
     def power_on(self, centre: Centre | None) -> MeterDevice:
         """Powers the meter on, with or without its connection to the data centre."""
+        if self._let_go:
+            replacing.finish(self.directory)  # half of the old parts and half of the new ones would be no meter
+            self.config, self._let_go = read_config(self.directory), False
         psd, layout = self.psd(), layouts.load(self.config.layout)
         path, known = self.directory / "meter.sqlite", self.directory / "departments.json"
         departments = read_json(known) if known.exists() and not path.exists() else {}
@@ -168,6 +176,20 @@ class MeterHome:
         return MeterDevice(
             psd, self._store, rates.built_in(), layout, self.clock, centre, self.secret(), self.connection
         )  # fmt: skip
+
+    @property
+    def inside(self) -> OwnDirectory:
+        """The open `psd/`, for whoever copies the directory while this process holds it."""
+        return self._files.inside
+
+    def let_go(self) -> OwnDirectory:
+        """Closes every file of the device, for whoever exchanges them; the directory stays held. The meter must have no
+        power; `power_on` opens them again. Gives the open `psd/`.
+        """
+        if self._store is not None:
+            self._store.close()
+        self._let_go = True
+        return self._files.let_go()
 
     def secret(self) -> bytes:
         """What is in `meter.key`; empty where it is missing or another meter's. The meter says so when it is needed."""

@@ -9,10 +9,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pes_sim.clock import Clock
 from pes_sim.entropy import Entropy
@@ -24,7 +25,7 @@ from pes_sim.provider.judgement import BOOKS, unrecoverable
 from pes_sim.provider.ledger import Ledger
 from pes_sim.provider.pki import Pki
 from pes_sim.provider.registry import Registered, Registry
-from pes_sim.provider.store import open_engine
+from pes_sim.provider.store import check_database, open_engine
 from pes_sim.psd import inbox, locks, messages
 from pes_sim.psd.fields import Values
 from pes_sim.psd.manufacture import check_zip
@@ -33,7 +34,7 @@ from pes_sim.psd.registers import REGISTERS
 from pes_sim.psd.roles import Role
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Engine
 
 ORDERS: Final = tuple(
     kind
@@ -46,6 +47,16 @@ NUMBERS_BEYOND: Final = 1 << 32
 """Message numbers that a recovered device skips: what it sent before, and what nobody has seen, then comes late."""
 RECORDS_BEYOND: Final = 1 << 20
 """Numbers of the log that it skips at least: more than a device dispenses without an acknowledgement."""
+
+
+class _Books(NamedTuple):
+    """What stands on the open database."""
+
+    engine: Engine
+    ledger: Ledger
+    registry: Registry
+    answers: Answers
+    decider: Decider
 
 
 class DataCentre:
@@ -61,11 +72,12 @@ class DataCentre:
         self._database = directory / "provider.sqlite"
         # Once there is a database, the keys have been used: new ones would make every meter's messages worthless.
         self._pki = Pki(directory, entropy, clock.now(), may_make=not self._database.exists())
-        self._engine, metadata = open_engine(self._database)
-        self._ledger = Ledger(metadata)
-        self._registry = Registry(metadata)
-        self._answers = Answers(metadata)
-        self._decider = Decider(self._registry, self._answers, self._ledger)
+        self._opening = threading.Lock()
+        self._open_books: _Books | None = None
+        if self._database.exists():
+            check_database(self._database)
+        else:
+            _ = self._books
 
     @property
     def trust_anchor(self) -> bytes:
@@ -74,7 +86,40 @@ class DataCentre:
 
     def close(self) -> None:
         """Lets go of the database."""
-        self._engine.dispose()
+        if self._open_books is not None:
+            self._open_books.engine.dispose()
+
+    @property
+    def _books(self) -> _Books:
+        """The database, opened when somebody first needs it: loading SQLAlchemy takes longer than the rest of a meter,
+        and most that are opened print without ever asking for their provider.
+        """
+        with self._opening:
+            if self._open_books is None:
+                engine, metadata = open_engine(self._database)
+                ledger, registry, answers = Ledger(metadata), Registry(metadata), Answers(metadata)
+                self._open_books = _Books(engine, ledger, registry, answers, Decider(registry, answers, ledger))
+            return self._open_books
+
+    @property
+    def _engine(self) -> Engine:
+        return self._books.engine
+
+    @property
+    def _ledger(self) -> Ledger:
+        return self._books.ledger
+
+    @property
+    def _registry(self) -> Registry:
+        return self._books.registry
+
+    @property
+    def _answers(self) -> Answers:
+        return self._books.answers
+
+    @property
+    def _decider(self) -> Decider:
+        return self._books.decider
 
     # Accounts and licences
 

@@ -132,6 +132,13 @@ class Psd:
         """The tamper input: every key is destroyed at once, whatever the state; the registers stay readable."""
         self._zeroize(lifecycle.TAMPER)
 
+    @property
+    def standing(self) -> tuple[str, tuple[str, ...]]:
+        """State and reasons to be locked, as they were last written down: a look that costs and changes nothing."""
+        s = self._books.state
+        stopped = s.lifecycle in (State.ERROR, State.ZEROIZED)
+        return s.lifecycle.value, (s.fault,) if stopped else tuple(s.locks)
+
     def log_out(self) -> None:
         """Ends the session of whoever is there."""
         self._access.role = Role.NONE

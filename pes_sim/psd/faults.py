@@ -72,6 +72,9 @@ class Fault:
             )
         return Fault(FaultKind(match[1]), int(match[2] or 1), int(match[3] or 0))
 
+    def __str__(self) -> str:
+        return f"{self.kind}@{self.at}" + (f":{self.k}" if self.k else "")
+
 
 class Write(NamedTuple):
     """One write that was not synced yet."""
@@ -97,9 +100,22 @@ class FaultyStorage:
         """One more. Its operation is counted as the others' are; one that is past comes at the next (`operations`)."""
         self._faults.append(fault)
 
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """Those that are still to come, or that last."""
+        return tuple(self._faults)
+
+    def mend(self) -> None:
+        """No fault comes any more, and none lasts."""
+        self._faults.clear()
+
     def make_room(self) -> None:
         """There is room again, after `FULL`."""
         self._faults = [fault for fault in self._faults if fault.kind is not FaultKind.FULL]
+
+    def cut(self) -> None:
+        """The power goes now, between two operations: what was not synced is lost."""
+        self._lose_power(())
 
     def power_on(self) -> None:
         """After a cut."""
@@ -202,11 +218,14 @@ class FaultyStorage:
         self._pending = [write for write in self._pending if write not in reached]
 
     def _cut(self, reached: Sequence[Write]) -> NoReturn:
+        self._lose_power(reached)
+        raise PowerCut
+
+    def _lose_power(self, reached: Sequence[Write]) -> None:
         self._flush(reached)
         self._pending = []
         self.powered = False
         self.cut_at = self.operations
-        raise PowerCut
 
     def _check_power(self) -> None:
         if not self.powered:

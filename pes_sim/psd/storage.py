@@ -14,7 +14,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from pes_sim.errors import DirectoryInUse, StorageFailed, StorageFull
 from pes_sim.psd.owned import OwnDirectory
@@ -42,6 +42,28 @@ class Storage(Protocol):
     def remove(self, name: str) -> None: ...
 
     def close(self) -> None: ...
+
+
+_CALLS: Final = ("names", "create", "size", "read", "write", "sync", "remove", "close")
+
+
+class Slot:
+    """Where a medium is plugged in, so that another can take its place while the device is on, between two requests.
+
+    `storage` is handed to the device. A call through it costs what it costs without a slot: it is the medium's own.
+    """
+
+    def __init__(self, medium: Storage) -> None:
+        self.put(medium)
+
+    @property
+    def storage(self) -> Storage:
+        """Whatever is plugged in."""
+        return cast("Storage", self)
+
+    def put(self, medium: Storage) -> None:
+        """From the next call on it is this one."""
+        vars(self).update({name: getattr(medium, name) for name in _CALLS})
 
 
 class MemoryStorage:
@@ -138,10 +160,20 @@ class FileStorage:
             os.fsync(self._inside.fd)
 
     def close(self) -> None:
+        self.let_go()
+        self._lock.release()
+
+    def let_go(self) -> OwnDirectory:
+        """Closes its files until the next call; gives the directory, which this process goes on to hold."""
         for fd in self._fds.values():
             os.close(fd)
         self._fds.clear()
-        self._lock.release()
+        return self._inside
+
+    @property
+    def inside(self) -> OwnDirectory:
+        """The open directory."""
+        return self._inside
 
     def _fd(self, name: str) -> int:
         fd = self._fds.get(name, -1)

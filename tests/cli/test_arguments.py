@@ -8,6 +8,7 @@ import shlex
 import pytest
 
 import pes_sim
+from pes_sim.bench.actions import ACTIONS
 from pes_sim.cli.arguments import build_parser
 from tests.cli.conftest import Cli
 
@@ -35,6 +36,8 @@ COMMANDS = [
     "meter snapshot",
     "meter restore",
     "meter clone",
+    "bench",
+    *(f"bench {action.name}" for action in ACTIONS),
 ]
 
 
@@ -52,16 +55,22 @@ def test_no_command_is_left_out_of_these_tests() -> None:
     assert list(below(build_parser())) == COMMANDS
 
 
+def words(name: str) -> list[str]:
+    """As it is typed: a control of a bench is named after the meter."""
+    first, *rest = name.split() or [""]
+    return [first, "m1", *rest] if first == "bench" and rest else name.split()
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_help_ends_with_an_example_that_the_command_line_takes(cli: Cli, name: str) -> None:
-    result = cli(*name.split(), "--help")
+    result = cli(*words(name), "--help")
     assert (result.code, result.err) == (0, "")
     text = " ".join(result.out.split())
     example = text[text.index("example: ") + len("example: ") :]
     for part in example.split(" && "):
         program, *arguments = shlex.split(part)
         assert program == "pes-sim"
-        assert " ".join(arguments).startswith(name)
+        assert arguments[: len(words(name))] == words(name)
         assert build_parser().parse_args(arguments).run.startswith("pes_sim.cli.")
 
 
@@ -70,7 +79,7 @@ def test_every_command_leads_to_a_function_that_is_there(name: str) -> None:
     from importlib import import_module
 
     run = below(build_parser())[name].get_default("run")
-    if name in ("", "meter"):
+    if name in ("", "meter", "bench"):
         assert run is None
     else:
         module, _, function = run.partition(":")
@@ -92,6 +101,12 @@ def test_every_command_leads_to_a_function_that_is_there(name: str) -> None:
         ("meter new m1 --clock lunar", "invalid choice: 'lunar'"),
         ("meter new m1 --serial x", "invalid int value: 'x'"),
         ("decode ff --colour", "unrecognized arguments: --colour"),
+        ("bench m1", "the following arguments are required: CONTROL"),
+        ("bench m1 sell", "invalid choice: 'sell'"),
+        ("bench m1 lan", "the following arguments are required: plug"),
+        ("bench m1 lan half", "invalid choice: 'half'"),
+        ("bench m1 cut --at soon", "invalid int value: 'soon'"),
+        ("bench m1 self-test sha-256 --fails --passes", "not allowed with argument"),
     ],
 )
 def test_wrong_use_is_told_with_the_right_one(cli: Cli, arguments: str, says: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections import Counter
@@ -15,12 +16,14 @@ from typing import Any
 import pytest
 
 from pes_sim import connect
+from pes_sim.bench.client import BenchClient
 from pes_sim.cli import main
 from pes_sim.entropy import SystemEntropy
 from pes_sim.link.client import Client
 from pes_sim.link.ports import open_host
 from pes_sim.psd.services import BY_NAME
 from pes_sim.virtual import VirtualMeter, create
+from tests.cli.conftest import process as one_run
 from tests.link import capture
 
 Start = Callable[..., tuple["subprocess.Popen[str]", dict[str, Any]]]
@@ -193,3 +196,68 @@ def test_a_port_that_cannot_be_had_is_said_and_the_meter_is_free_again(
     assert main(["meter", "run", str(directory), "--port", "serial:/dev/ttyUSB99"]) == 1
     assert "there is no port /dev/ttyUSB99\n  Plug it in" in capsys.readouterr().err
     assert main(["meter", "status", str(directory)]) == 0
+
+
+# --- its bench control -----------------------------------------------------------------------------------------------
+
+
+def test_the_ready_line_says_where_its_control_is_and_the_file_goes_with_it(start: Start, directory: Path) -> None:
+    process, ready = start()
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+", ready["control"])
+    assert ready["token_file"] == str(directory / "control.json")
+    assert json.loads((directory / "control.json").read_text())["pid"] == process.pid
+    process.terminate()
+    assert process.wait() == 0
+    assert not (directory / "control.json").exists()
+
+
+def test_a_control_that_is_not_wanted_is_not_there(start: Start, directory: Path) -> None:
+    _, ready = start("--no-control")
+    assert (ready["control"], ready["token_file"], ready["no_control"]) == (None, None, "--no-control was given")
+    assert not (directory / "control.json").exists()
+
+
+def test_its_port_may_be_chosen_and_one_that_is_taken_is_said(start: Start, directory: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = one_run("meter", "run", directory, "--control", port)
+    assert done.code == 2
+    assert done.complaint()[0] == f"pes-sim: port {port} of 127.0.0.1 cannot be used: Address already in use"
+    _, ready = start("--control", str(port))
+    assert ready["control"] == f"http://127.0.0.1:{port}"
+
+
+def test_one_that_a_killed_process_has_left_is_replaced(start: Start, directory: Path) -> None:
+    first, _ = start()
+    first.kill()
+    first.wait()
+    assert (directory / "control.json").exists()
+    second, again = start()
+    assert json.loads((directory / "control.json").read_text())["pid"] == second.pid
+    assert again["control"] == json.loads((directory / "control.json").read_text())["address"]
+
+
+@pytest.mark.parametrize("asked", [(), ("--control", "0")])
+def test_without_the_extra_a_meter_runs_and_says_how_to_get_a_control(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], asked: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr("pes_sim.bench.server.find_spec", lambda name: None)
+    monkeypatch.setattr(signal, "sigtimedwait", lambda signals, seconds: signal.SIGTERM)
+    code = main(["meter", "run", str(directory), *asked])
+    said = capsys.readouterr()
+    if asked:
+        assert code == 2
+        assert "--control cannot be had: fastapi and uvicorn cannot be found" in said.err
+    else:
+        ready = json.loads(said.out.splitlines()[0])
+        assert (code, ready["event"], ready["control"]) == (0, "ready", None)
+        assert ready["no_control"].endswith("pip install 'pes-sim[bench]'")
+
+
+def test_a_cut_that_a_control_runs_into_is_said_too(start: Start, directory: Path) -> None:
+    running, _ = start()
+    client = BenchClient(directory)
+    client.perform("cut", {"at": 1})
+    assert client.perform("tamper", {})["state"] == "ZEROIZED"
+    said = read(running)
+    assert (said["event"], said["operation"], said["state"]) == ("power cut", 1, "ZEROIZED")

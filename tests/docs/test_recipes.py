@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -146,3 +147,23 @@ def test_the_page_on_the_line_has_every_setting_and_every_step() -> None:
     rows = re.findall(r"^\| `([a-z-]+)=\S+` \| `(\w+)` \|", text, re.MULTILINE)
     assert rows == [(name, setting.field) for name, setting in SETTINGS.items()]
     assert [kind for kind in Kind if f"`{kind}`" not in text] == []
+
+
+def test_a_meter_on_the_bench_does_what_the_page_says(tmp_path: Path) -> None:
+    """Both blocks in one shell: the second one talks to the meter that the first one started."""
+    first, second = blocks("docs/bench.md", "sh")
+    if shutil.which("curl") is None:
+        pytest.skip("the page's second block needs curl")
+    program, end = first.rsplit("kill %1", 1)
+    assert end == "\n"
+    output = run("bash", "-ec", f"{program}\n{second}\nkill %1\nwait %1", cwd=tmp_path)
+    assert output.count("LOCKED, LAN in\n  because: check-in overdue") == 2  # the restored one is overdue as well
+    assert '"control": "cut", "at": 3' in output
+    assert '"lan":"out"' in output
+    assert "event: control" in output
+    assert not (tmp_path / "m1" / "control.json").exists()
+
+
+def test_a_bench_in_a_program_does_what_the_page_says(tmp_path: Path) -> None:
+    (program,) = blocks("docs/bench.md", "python")
+    run(sys.executable, "-c", program, cwd=tmp_path)

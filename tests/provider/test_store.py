@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,10 @@ from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
 
 from pes_sim.errors import StorageFailed
-from pes_sim.provider.store import open_engine
+from pes_sim.provider.store import check_database, open_engine
+from pes_sim.virtual import VirtualMeter, create
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_grant_is_on_the_disk_before_it_is_sent(tmp_path: Path) -> None:
@@ -54,12 +60,37 @@ def test_whoever_reads_a_balance_to_draw_on_it_has_the_database_for_himself(tmp_
 @pytest.mark.parametrize("content", [b"no database" * 1000, b"SQLite format 3\x00" + b"\xff" * 4096])
 def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "p.sqlite").write_bytes(content)
-    with pytest.raises(StorageFailed, match=r"p\.sqlite cannot be used: file is not a database") as refusal:
-        open_engine(tmp_path / "p.sqlite")
-    assert refusal.value.hint == "Is it a provider's database?"
+    for look in (open_engine, check_database):
+        with pytest.raises(StorageFailed, match=r"p\.sqlite cannot be used: file is not a database") as refusal:
+            look(tmp_path / "p.sqlite")
+        assert refusal.value.hint == "Is it a provider's database?"
     assert (tmp_path / "p.sqlite").read_bytes() == content
 
 
 def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     with pytest.raises(StorageFailed, match=r"none/p\.sqlite cannot be used: unable to open database file"):
         open_engine(tmp_path / "none" / "p.sqlite")
+
+
+def test_a_data_centre_that_is_opened_again_loads_its_database_when_it_is_asked(tmp_path: Path) -> None:
+    """SQLAlchemy takes longer to load than a meter takes to start."""
+    create(tmp_path / "m1")
+    program = (
+        "import sys; from pathlib import Path; from pes_sim import VirtualMeter\n"
+        "with VirtualMeter(Path('m1')) as meter:\n"
+        "    meter.status(); print('sqlalchemy' in sys.modules)\n"
+        "    meter.check_in(); print('sqlalchemy' in sys.modules)"
+    )
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=plain | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "False\nTrue\n"
+
+
+def test_a_spoiled_database_is_found_when_the_data_centre_is_opened(tmp_path: Path) -> None:
+    create(tmp_path / "m1")
+    (tmp_path / "m1" / "provider" / "provider.sqlite").write_bytes(b"no database" * 1000)
+    with pytest.raises(StorageFailed, match=r"provider\.sqlite cannot be used: file is not a database"):
+        VirtualMeter(tmp_path / "m1")

@@ -914,3 +914,24 @@ def test_registers_are_read_where_only_an_older_part_of_the_log_is_missing() -> 
     assert rig.status()["state"] == "ERROR"
     assert "has not acknowledged them" in rig.status()["lock_reasons"][0]
     assert rig.registers() == known
+
+
+@pytest.mark.parametrize(
+    ("hours", "asked", "tampered", "standing"),
+    [
+        (0, False, False, ("OPERATIONAL", ())),
+        (73, False, False, ("OPERATIONAL", ())),  # it has not looked at its clock
+        (73, True, False, ("LOCKED", ("check-in overdue",))),
+        (73, True, True, ("ZEROIZED", ("tamper input",))),
+    ],
+)
+def test_how_it_stands_can_be_seen_without_asking_it(
+    hours: int, asked: bool, tampered: bool, standing: tuple[str, tuple[str, ...]]
+) -> None:
+    rig = operational()
+    rig.now += hours * HOUR
+    if asked:
+        rig.status()
+    if tampered:
+        rig.psd.tamper()
+    assert rig.psd.standing == standing

@@ -244,3 +244,24 @@ def test_a_medium_that_can_only_be_read_is_opened_mended_or_not() -> None:
         rig.power_on(log_in=False)
         assert rig.status()["state"] == "OPERATIONAL"
         assert rig.registers()["piece_count"] - before["piece_count"] in (0, 1)
+
+
+def test_a_cut_between_two_operations_takes_what_was_not_synced() -> None:
+    storage, inner = medium()
+    fill(storage)
+    storage.cut()
+    assert (storage.powered, storage.cut_at, storage.operations) == (False, 5, 5)
+    with pytest.raises(PowerCut):
+        storage.read(AREA, 0, 1)
+    storage.power_on()
+    assert storage.read(AREA, 0, 6) == bytes(inner.areas[AREA][:6]) == b"AABB\0\0"
+
+
+@pytest.mark.parametrize("text", ["cut@7", "tear@3:100", "wear@2"])
+def test_the_faults_that_are_left_can_be_told_and_mended(text: str) -> None:
+    storage, _ = medium("eio@3", text)
+    assert [str(fault) for fault in storage.faults] == ["eio@3", text]
+    storage.mend()
+    assert storage.faults == ()
+    fill(storage)
+    storage.sync(AREA)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pes_sim.errors import DirectoryInUse, HostileDirectory, StorageFailed, StorageFull
-from pes_sim.psd.storage import DirectoryLock, FileStorage, MemoryStorage, Storage, write_atomically
+from pes_sim.psd.storage import DirectoryLock, FileStorage, MemoryStorage, Slot, Storage, write_atomically
 
 NAME = "log-0000000000000001.seg"
 
@@ -229,3 +229,31 @@ def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(StorageFailed, match="lock"):
         FileStorage(tmp_path / "psd")
     assert (tmp_path / "precious").read_text() == "data"
+
+
+def test_a_medium_can_take_another_ones_place_while_the_device_is_on(tmp_path: Path) -> None:
+    slot = Slot(MemoryStorage())
+    device = slot.storage
+    device.create("a.seg", 4)
+    slot.put(files := FileStorage(tmp_path))
+    assert device.names() == []
+    device.create("b.seg", 2)
+    device.write("b.seg", 0, b"BB")
+    device.sync("b.seg")
+    assert (files.read("b.seg", 0, 2), device.size("b.seg"), device.read("b.seg", 1, 1)) == (b"BB", 2, b"B")
+    device.remove("b.seg")
+    device.close()
+    FileStorage(tmp_path).close()
+
+
+def test_its_files_can_be_exchanged_while_it_holds_the_directory(tmp_path: Path) -> None:
+    storage = FileStorage(tmp_path)
+    storage.create("a.seg", 2)
+    assert storage.let_go() is storage.inside
+    (tmp_path / "new").write_bytes(b"NN")
+    (tmp_path / "new").chmod(0o600)
+    (tmp_path / "new").rename(tmp_path / "a.seg")
+    with pytest.raises(DirectoryInUse):
+        DirectoryLock(tmp_path)
+    assert storage.read("a.seg", 0, 2) == b"NN"
+    storage.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -152,8 +151,6 @@ def test_the_page_on_the_line_has_every_setting_and_every_step() -> None:
 def test_a_meter_on_the_bench_does_what_the_page_says(tmp_path: Path) -> None:
     """Both blocks in one shell: the second one talks to the meter that the first one started."""
     first, second = blocks("docs/bench.md", "sh")
-    if shutil.which("curl") is None:
-        pytest.skip("the page's second block needs curl")
     program, end = first.rsplit("kill %1", 1)
     assert end == "\n"
     output = run("bash", "-ec", f"{program}\n{second}\nkill %1\nwait %1", cwd=tmp_path)

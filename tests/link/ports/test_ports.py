@@ -256,7 +256,7 @@ def write_on(transport: Transport) -> None:
 def test_a_host_that_waits_while_the_server_closes_is_told(port: Port) -> None:
     if not port.tells_the_end:
         pytest.skip("a cable does not say what is at its other end")
-    transport = port.open()
+    transport = port.open(timeout_ms=10 * PATIENCE * 1000)
     transport.write(GET_LINE)
     assert transport.read()
     begun, said = threading.Event(), queue.SimpleQueue[str]()

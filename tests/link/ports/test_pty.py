@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import queue
 import random
@@ -531,27 +532,34 @@ def test_a_link_that_has_become_another_s_is_left_to_it(device: FakeDevice, tmp_
         link.unlink()
 
 
-def test_of_two_that_take_over_a_stale_link_at_once_one_has_it(device: FakeDevice, tmp_path: Path) -> None:
+def test_of_two_that_take_over_a_stale_link_at_once_one_has_it(
+    device: FakeDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     link = tmp_path / "meter0"
-    for _ in range(20):
-        link.unlink(missing_ok=True)
-        link.symlink_to("/dev/pts/999999")
-        begin, outcomes = threading.Barrier(2), queue.SimpleQueue[Server | LinkError]()
+    link.symlink_to("/dev/pts/999999")
+    replace, flock, comes, refused = os.replace, fcntl.flock, threading.Event(), list[LinkError]()
 
-        def take(begin: threading.Barrier = begin, outcomes: queue.SimpleQueue[Server | LinkError] = outcomes) -> None:
-            begin.wait(PATIENCE)
-            try:
-                outcomes.put(served(f"pty:{link}", device))
-            except LinkError as problem:
-                outcomes.put(problem)
+    def second() -> None:
+        try:
+            served(f"pty:{link}", device)
+        except LinkError as problem:
+            refused.append(problem)
 
-        threads = [in_thread(take) for _ in range(2)]
-        for thread in threads:
-            in_time(thread)
-        found = sorted((outcomes.get(), outcomes.get()), key=lambda outcome: isinstance(outcome, LinkError))
-        assert [isinstance(outcome, LinkError) for outcome in found] == [False, True]
-        assert isinstance(found[0], Server)
-        found[0].close()
+    def comes_and_locks(fd: int, how: int) -> None:
+        comes.set()
+        flock(fd, how)
+
+    def when_another_comes(new: str, old: str) -> None:
+        monkeypatch.setattr(fcntl, "flock", comes_and_locks)
+        threads.append(in_thread(second))
+        assert comes.wait(PATIENCE)
+        replace(new, old)
+
+    threads: list[threading.Thread] = []
+    monkeypatch.setattr(os, "replace", when_another_comes)
+    with served(f"pty:{link}", device):
+        in_time(threads[0])
+    assert "is in use: it leads to" in refused[0].message
 
 
 def test_a_link_needs_a_folder_that_is_there_and_may_be_written(device: FakeDevice, tmp_path: Path) -> None:

@@ -190,6 +190,15 @@ def test_an_option_that_is_none_is_left_out_and_what_follows_is_read(device: Fak
     assert message.read_values(frames(last)[0]) == {"message": b"hello"}
 
 
+def test_an_option_without_an_end_is_not_kept(device: FakeDevice) -> None:
+    made = session(device)
+    for _ in range(100):
+        made.receive(IAC + SB + bytes(5_000), NOW)
+        assert len(made._manager.suboption or b"") <= 1024
+    made.receive(b"\0" + IAC + SE + b"\0", NOW)
+    assert message.read_values(frames(made.receive(GET_LINE, NOW))[0]) == {"message": b"hello"}
+
+
 @given(st.lists(st.one_of(st.binary(max_size=20), st.sampled_from([IAC, IAC + SB + COM_PORT, IAC + SE, GET_LINE]))))
 def test_any_bytes_at_all_leave_a_session_that_answers_and_keeps_little(pieces: list[bytes]) -> None:
     made = session(FakeDevice())

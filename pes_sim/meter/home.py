@@ -40,6 +40,7 @@ from pes_sim.meter.store import MeterStore
 from pes_sim.psd.device import Psd
 from pes_sim.psd.faults import Fault, FaultyStorage
 from pes_sim.psd.fields import Values
+from pes_sim.psd.keys import SLOTS, Slot
 from pes_sim.psd.owned import check_kind, read_secret
 from pes_sim.psd.piece import signing
 from pes_sim.psd.rtc import Rtc
@@ -67,6 +68,8 @@ class Registrar(Centre, Protocol):
         self, *, psd_serial: int, public_key: bytes, message_key: bytes, nonce: bytes, licensing_zip: str,
         customer: str, utc_offset_minutes: int,
     ) -> bytes: ...  # fmt: skip
+
+    def new_mac_key(self, psd_serial: int, challenge: Values, transport_key: bytes) -> bytes: ...
 
 
 class StoredClock(VirtualClock):
@@ -273,10 +276,11 @@ def _manufacture(home: MeterHome, registrar: Registrar) -> Values:
 
     secret = draw(METER_SECRET_LENGTH)
     write_atomically(home.directory / "meter.key", secret, 0o600)
-    curve = signing(layouts.load(config.layout))[0]
+    signs = signing(layouts.load(config.layout))
+    transport = draw(SLOTS[Slot.TRANSPORT].longest) if signs.slot is Slot.MAC else b""
     made = step(
         "initialize", psd_serial=config.psd_serial, trust_anchor=registrar.trust_anchor, user_secret=secret,
-        transport_key=b"", profile=config.profile, regime=config.regime, curve=curve.value,
+        transport_key=transport, profile=config.profile, regime=config.regime, curve=signs.curve.value,
     )  # fmt: skip
     licence = registrar.authorize(
         psd_serial=config.psd_serial, public_key=made["public_key"], message_key=made["message_key"],
@@ -286,6 +290,8 @@ def _manufacture(home: MeterHome, registrar: Registrar) -> Values:
     step("authorize", message=licence)
     log_in(psd, secret, config.psd_serial, home.clock.now())
     step("checkin_complete", message=registrar.check_in(step("checkin_begin")["message"]))
+    if transport:
+        step("load_key", message=registrar.new_mac_key(config.psd_serial, step("challenge"), transport))
     return step("get_certificates")
 
 

@@ -15,6 +15,7 @@ from pes_sim.indicium.codings import CODINGS
 from pes_sim.indicium.definition import PLACEHOLDERS
 from pes_sim.link.message import HELLO
 from pes_sim.meter import services as meter_services
+from pes_sim.provider import vectors
 from pes_sim.psd import messages
 from pes_sim.psd.faults import MEANING
 from pes_sim.psd.fields import FIELDS, Field, Form
@@ -199,10 +200,21 @@ def renewed(text: str, sections: Mapping[str, Callable[[], str]], where: str) ->
     return text
 
 
+FILES: Mapping[str, Callable[[], str]] = {"tests/vectors/indicia/indicia.json": vectors.text}
+"""Files that are generated whole."""
+
+
 def main() -> int:
     """Writes, or with --check compares. 1 when something is stale."""
     check = "--check" in sys.argv[1:]
     stale = []
+    for name, make in FILES.items():
+        path, new = ROOT / name, make()
+        if not path.exists() or path.read_text("utf-8") != new:
+            stale.append(name)
+            if not check:
+                path.parent.mkdir(exist_ok=True)
+                path.write_text(new, "utf-8")
     for name, sections in SECTIONS.items():
         path = ROOT / name
         old = path.read_text("utf-8")

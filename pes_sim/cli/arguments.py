@@ -24,6 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
     _verify(commands)
     _decode(commands)
     _layout(commands)
+    _vectors(commands)
     _meter(commands)
     return parser
 
@@ -123,6 +124,13 @@ def _layout(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     )
     p.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a layout's .toml file")
     _json(p)
+
+
+def _vectors(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = _add(commands, "vectors", "pes_sim.cli.vectoring:run",
+             "Write test vectors for verifiers: specimens by every layout and scheme, good and bad, with their keys",
+             "pes-sim vectors --out indicia.json")  # fmt: skip
+    p.add_argument("--out", type=Path, required=True, metavar="FILE.json", help="the file to write (replaced)")
 
 
 def _meter(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -193,12 +193,16 @@ def load(name: str) -> Layout:
 
 
 def recognise(payload: bytes, layouts: Iterable[Layout] | None = None) -> Layout:
-    """The layout whose version numbers hold byte 0. Raises `PayloadError` when none does."""
+    """The layout whose version numbers hold byte 0. Raises `PayloadError` when none does.
+
+    `layouts`: those that may be it, in place of the built-in ones. One without version numbers is taken for anything,
+    but only where it is asked for.
+    """
     if not payload:
         raise PayloadError("truncated: the payload is empty", field="indicia_version", length=0, expected=1)
     known = list(layouts) if layouts is not None else [builtin(name) for name in BUILT_IN]
     for layout in known:
-        if payload[0] in layout.versions:
+        if payload[0] in layout.versions or (layouts is not None and not layout.versions):
             return layout
     raise PayloadError(
         f"unknown indicia version {payload[0]}",

@@ -100,7 +100,7 @@ def verify(payload: bytes, trust: Trust, layouts: Iterable[Layout] | None = None
     try:
         checks.begin("version")
         layout = _layout(payload, layouts)
-        checks.passed(f"{payload[0]} is {layout.title}")
+        checks.passed(f"{payload[0]} is {layout.title}" if layout.versions else f"none: read as {layout.title}")
         checks.begin("length")
         parsed = _whole(layout, payload)
         checks.passed(f"{len(payload)} bytes")

@@ -21,6 +21,7 @@ COMMANDS = [
     "layout list",
     "layout show",
     "layout check",
+    "vectors",
     "meter",
     "meter new",
     "meter status",

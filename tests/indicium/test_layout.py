@@ -141,6 +141,18 @@ def test_a_truncated_payload_says_in_which_field_it_ends() -> None:
         assert expected in str(caught.value)
 
 
+@pytest.mark.parametrize("sample", VECTORS, ids=lambda sample: sample["name"])
+def test_a_real_sample_that_is_cut_off_says_in_which_field_it_ends(sample: dict[str, Any]) -> None:
+    layout, payload = builtin(sample["layout"]), bytes.fromhex(sample["hex"])
+    ends = [(f.offset + f.length, f.name) for f in layout.fields] + [(layout.length, "signature")]
+    for length in range(layout.length):
+        name = next(name for end, name in ends if length < end)
+        with pytest.raises(PayloadError, match=rf"ends in field {name} \(bytes \d+ to \d+\), {length} of") as caught:
+            layout.unpack(payload[:length])
+        assert caught.value.detail["field"] == name
+    assert layout.unpack(payload).signed == payload[: layout.signed_length]
+
+
 @pytest.mark.parametrize("provider", ["01", "02", "03", "04", "05", "06", "07", "00", "98"])
 def test_no_providers_id_but_the_specimens_can_be_made(provider: str) -> None:
     with pytest.raises(LayoutError, match=f"provider ID '{provider}' is refused"):

@@ -86,6 +86,8 @@ def _verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     p.add_argument("--ca", type=Path, metavar="PEM", help="the CA's certificate (default: ca.pem beside the file)")
     p.add_argument("--psd", type=Path, action="append", metavar="PEM",
                    help="a PSD's certificate, as often as needed (default: psd.pem beside the file)")  # fmt: skip
+    p.add_argument("--revoked", type=int, action="append", metavar="N",
+                   help="serial number of a certificate that is called back, as often as needed")  # fmt: skip
     p.add_argument("--mac-keys", type=Path, metavar="FILE",
                    help="the provider's secret keys of PSDs, for layouts with a MAC (imi_min)")  # fmt: skip
     p.add_argument("--layout", default="", metavar="NAME",

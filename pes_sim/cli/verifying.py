@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -81,9 +81,9 @@ def read_bytes(path: Path) -> bytes:
 def _trust(options: argparse.Namespace, file: Path) -> Trust:
     ca = options.ca or file.parent / "ca.pem"
     psd = options.psd or [file.parent / "psd.pem"]
-    if (options.ca or ca.exists()) and (options.psd or psd[0].exists()):
-        return trust(ca, psd, options.mac_keys)
-    return trust(None, (), options.mac_keys)
+    certified = (options.ca or ca.exists()) and (options.psd or psd[0].exists())
+    believed = trust(ca, psd, options.mac_keys) if certified else trust(None, (), options.mac_keys)
+    return replace(believed, revoked=frozenset(options.revoked)) if options.revoked else believed
 
 
 def _document(found: Found, report: Report | None) -> dict[str, Any]:

@@ -190,6 +190,22 @@ def test_imi_min_from_a_new_meter_to_the_verdict(cli: Cli, tmp_path: Path) -> No
         assert pes_sim.verify(again.indicium, mac_keys=keys).verdict == "valid"
 
 
+def test_a_clone_of_a_meter_of_macs_has_its_providers_keys_as_well(cli: Cli, tmp_path: Path) -> None:
+    meter, pdf = made(cli, tmp_path, "imi_min", "today,100,first_class_letter,1,10001-1234,,")
+    assert cli("meter", "snapshot", meter, tmp_path / "m1.snapshot").code == 0
+    assert cli("meter", "clone", tmp_path / "m1.snapshot", tmp_path / "m2").code == 0
+    assert verdicts(cli, pdf, "--mac-keys", tmp_path / "m2" / "provider" / SECRETS_FILE) == ["valid"]
+
+
+def test_a_certificate_can_be_told_to_be_revoked(cli: Cli, tmp_path: Path) -> None:
+    meter, pdf = made(cli, tmp_path, "imi_std", "today,100,first_class_letter,1,10001-1234,,")
+    trust = ("--ca", meter / "ca.pem", "--psd", meter / "psd.pem")
+    (payload,) = symbol.read(next(image.pages(pdf, 300)), "zxing")
+    number = builtin("imi_std").unpack(payload).values["certificate_serial"]
+    assert verdicts(cli, pdf, *trust, "--revoked", number) == ["revoked_certificate"]
+    assert verdicts(cli, pdf, *trust, "--revoked", int(str(number)) + 1) == ["valid"]
+
+
 def test_imi_max_from_a_new_meter_to_the_verdict(cli: Cli, tmp_path: Path) -> None:
     row = f"today,100,first_class_letter,1,10001-1234,{TRACKING},certified_mail+return_receipt"
     meter, pdf = made(cli, tmp_path, "imi_max", row, "today,100,first_class_letter,1,10001-1234,,")

@@ -29,7 +29,7 @@ from pes_sim.psd.softkeys import MASTER_KEY_LENGTH, SoftwareKeyStoreNotForProduc
 from pes_sim.psd.storage import DirectoryLock, errors
 from pes_sim.psd.vault import MemoryVault
 
-WORLD: Final[Parts] = {"": ("clock.json",), "provider": (".pem", ".sqlite", ".sqlite-wal")}
+WORLD: Final[Parts] = {"": ("clock.json",), "provider": (".pem", ".sqlite", ".sqlite-wal", ".keys")}
 """What is around it: where its virtual clock stands, and its embedded data centre."""
 _NEEDED: Final = frozenset({KEY_PART, "meter.json"})
 

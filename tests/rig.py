@@ -11,13 +11,14 @@ from typing import Any
 from pes_sim.clock import HOUR, parse_iso
 from pes_sim.entropy import SeededEntropy
 from pes_sim.errors import StorageFull
-from pes_sim.indicium import layout
+from pes_sim.indicium.layout import Layout, builtin
+from pes_sim.indicium.signature import MACS
 from pes_sim.provider.pki import Pki
 from pes_sim.psd import messages
 from pes_sim.psd.access import user_challenge
 from pes_sim.psd.device import Psd
 from pes_sim.psd.fields import Values
-from pes_sim.psd.keys import KeyStore
+from pes_sim.psd.keys import KeyStore, Slot, wrap_secret
 from pes_sim.psd.nvram import BANK
 from pes_sim.psd.registers import REGISTERS
 from pes_sim.psd.roles import Role
@@ -34,6 +35,7 @@ ZIP = "20260"
 CUSTOMER = "TEST CUSTOMER"
 MASTER = bytes(range(32))
 SECRET = b"the meter's secret"
+MAC_KEY = bytes(range(50, 82))
 TRANSPORT = bytes(range(100, 132))
 
 
@@ -83,12 +85,14 @@ class Rig:
         seed: str = "rig",
         rtc: Rtc = Rtc(),  # noqa: B008  # immutable
         vault: MemoryVault | None = None,
+        layout: Layout | None = None,
         **made: Any,
     ) -> None:
         self.storage = storage if storage is not None else MemoryStorage()
         self.vault = vault if vault is not None else MemoryVault()
         self.secret = SECRET
         """What the meter proves itself with."""
+        self.layout = layout or builtin("imi_std")
         self.bank = bank
         self.seed = seed
         self.rtc = rtc
@@ -103,7 +107,7 @@ class Rig:
         """Off, and on again; the meter authenticates itself where the device knows it."""
         entropy = SeededEntropy(self.seed)
         self.psd = Psd(
-            self.storage, self.key_store(entropy), entropy=entropy, layout=layout.builtin("imi_std"), bank=self.bank,
+            self.storage, self.key_store(entropy), entropy=entropy, layout=self.layout, bank=self.bank,
             rtc=self.rtc, **self.options,
         )  # fmt: skip
         if log_in and self.status()["state"] in ("AUTHORIZED", "OPERATIONAL", "LOCKED", "WITHDRAWN"):
@@ -186,6 +190,10 @@ class Rig:
     def check_in(self) -> Values:
         return self.ask("checkin_complete", message=self.receipt(self.report()))
 
+    def load_mac_key(self, key: bytes = MAC_KEY) -> Values:
+        wrapped = wrap_secret(Slot.MAC, TRANSPORT, key)
+        return self.ask("load_key", message=self.order("key_load", slot="mac", wrapped_secret=wrapped))
+
     def request_refill(self, amount: int) -> Values:
         return self.read("refill_request", self.ask("refill_begin", amount_mills=amount)["message"])
 
@@ -235,6 +243,8 @@ def operational(funds: int = 100_000, **rig: Any) -> Rig:
     made.initialize()
     made.authorize()
     made.check_in()
+    if made.layout.signature.scheme in MACS:
+        made.load_mac_key()
     if funds:
         made.refill(funds)
     return made

@@ -14,15 +14,20 @@ from pes_sim.bench.actions import ACTIONS, ANSWERS, Action
 from pes_sim.bench.actions import EVENTS as BENCH_EVENTS
 from pes_sim.clock import HOUR
 from pes_sim.errors import Status
+from pes_sim.indicium import bytemap
 from pes_sim.indicium import layout as layouts
+from pes_sim.indicium.codings import CODINGS
+from pes_sim.indicium.definition import PLACEHOLDERS
 from pes_sim.link.events import EVENTS
 from pes_sim.link.message import LINK_SERVICES
 from pes_sim.meter import services as meter_services
+from pes_sim.provider import vectors
 from pes_sim.psd import messages
 from pes_sim.psd.faults import MEANING
 from pes_sim.psd.fields import FIELDS, Field, Form
 from pes_sim.psd.lifecycle import TRANSITIONS, State
 from pes_sim.psd.locks import LOCKS
+from pes_sim.psd.piece import FILLED
 from pes_sim.psd.policy import POLICIES
 from pes_sim.psd.roles import Role
 from pes_sim.psd.selftest import TESTS
@@ -33,8 +38,9 @@ from tools.markdown import table
 ROOT = Path(__file__).parent.parent
 
 
-def _names(fields: Sequence[Field]) -> str:
-    return ", ".join(field.name for field in fields) or "none"
+def _names(fields: Sequence[Field], optional: Sequence[Field] = ()) -> str:
+    may = [f"({field.name})" for field in optional]
+    return ", ".join([field.name for field in fields] + may) or "none"
 
 
 def _services(rows: Iterable[Service]) -> str:
@@ -44,7 +50,10 @@ def _services(rows: Iterable[Service]) -> str:
     head = ("code", "service", "request", "reply", "effect", "meaning")
     return table(
         head,
-        [(f"0x{s.code:02X}", s.name, _names(s.request), _names(s.reply), flags(s), s.meaning) for s in rows],
+        [
+            (f"0x{s.code:02X}", s.name, _names(s.request, s.optional), _names(s.reply), flags(s), s.meaning)
+            for s in rows
+        ],
     )
 
 
@@ -172,14 +181,9 @@ def _diagram() -> str:
 def _layout(name: str) -> Callable[[], str]:
     def make() -> str:
         layout = layouts.builtin(name)
-        rows = [
-            (f.offset, f.length, f.name, f.coding, f.unit, f.meaning, f.basis + (f": {f.source}" if f.source else ""))
-            for f in layout.fields
-        ]
-        s = layout.signature
-        basis = s.basis + (f": {s.source}" if s.source else "")
-        rows.append((layout.signed_length, s.length, "signature", s.scheme, "", s.meaning, basis))
-        return table(("offset", "length", "field", "coding", "unit", "meaning", "basis"), rows)
+        rows = [(p.offset, p.length, p.name, p.coding, p.unit, p.meaning, p.said) for p in bytemap.parts(layout)]
+        head = ("offset", "length", "field", "coding", "unit", "meaning", "basis")
+        return f"{bytemap.summary(layout)}.\n\n{table(head, rows)}"
 
     return make
 
@@ -210,7 +214,15 @@ SECTIONS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "answers": _answers,
         "events": lambda: table(("event", "when, and what else it says"), BENCH_EVENTS.items()),
     },
-    "docs/indicia.md": {name: _layout(name) for name in layouts.BUILT_IN},
+    "docs/indicia.md": {
+        **{name: _layout(name) for name in layouts.BUILT_IN},
+        "codings": lambda: table(
+            ("coding", "bytes", "holds"),
+            [(name, f"{c.lengths[0]} to {c.lengths[-1]}", c.holds) for name, c in CODINGS.items()],
+        ),
+        "placeholders": lambda: table(("in braces", "stands for"), PLACEHOLDERS.items()),
+        "filled": lambda: ", ".join(f"`{name}`" for name in FILLED) + ".",
+    },
 }
 
 
@@ -218,6 +230,7 @@ FILES: Mapping[str, Callable[[], str]] = {
     "firmware_stubs/include/pes_protocol.h": c_header.made,
     "hardware/wireshark/pes_tables.lua": lua_tables.made,
     **{f"tests/vectors/frames/{name}.json": make for name, make in frame_vectors.FILES.items()},
+    "tests/vectors/indicia/indicia.json": vectors.text,
 }
 """Files that come from tables as a whole."""
 

@@ -227,6 +227,10 @@ enum pes_field {
     PES_FIELD_INDICIUM = 46, /* bytes, at most 128 long. The signed payload of the indicium */
     PES_FIELD_RECORD = 47, /* uint, at most 9223372036854775807. Number of the log record that holds the debit */
     PES_FIELD_REQUEST_ID = 48, /* bytes, at most 16 long. The id of the request that dispensed the piece */
+    /* text, at most 22 long. Tracking number of 20 or 22 digits; for layouts that have one */
+    PES_FIELD_TRACKING_NUMBER = 89,
+    /* text, at most 200 long. Extra services by the names the layout gives them, joined by + */
+    PES_FIELD_EXTRA_SERVICES = 90,
     PES_FIELD_PIECE_KIND = 49, /* text, at most 20 long. standard, date correction, amount correction or reprint */
     PES_FIELD_MESSAGE = 50, /* bytes, at most 3000 long. A COSE_Sign1 message (RFC 9052) */
     PES_FIELD_NONCE = 51, /* bytes, at most 16 long. Fresh random bytes of the PSD, which the answer repeats */
@@ -309,6 +313,8 @@ enum pes_length {
     PES_LENGTH_REFERENCE = 32, /* bytes, at most */
     PES_LENGTH_INDICIUM = 128, /* bytes, at most */
     PES_LENGTH_REQUEST_ID = 16, /* bytes, at most */
+    PES_LENGTH_TRACKING_NUMBER = 22, /* text, at most */
+    PES_LENGTH_EXTRA_SERVICES = 200, /* text, at most */
     PES_LENGTH_PIECE_KIND = 20, /* text, at most */
     PES_LENGTH_MESSAGE = 3000, /* bytes, at most */
     PES_LENGTH_NONCE = 16, /* bytes, at most */

@@ -161,6 +161,8 @@ return {
     [46] = { name = "indicium", form = "bytes", meaning = "The signed payload of the indicium" },
     [47] = { name = "record", form = "uint", meaning = "Number of the log record that holds the debit" },
     [48] = { name = "request_id", form = "bytes", meaning = "The id of the request that dispensed the piece" },
+    [89] = { name = "tracking_number", form = "text", meaning = "Tracking number of 20 or 22 digits; for layouts that have one" },
+    [90] = { name = "extra_services", form = "text", meaning = "Extra services by the names the layout gives them, joined by +" },
     [49] = { name = "piece_kind", form = "text", meaning = "standard, date correction, amount correction or reprint" },
     [50] = { name = "message", form = "bytes", meaning = "A COSE_Sign1 message (RFC 9052)" },
     [51] = { name = "nonce", form = "bytes", meaning = "Fresh random bytes of the PSD, which the answer repeats" },

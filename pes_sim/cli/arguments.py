@@ -24,6 +24,8 @@ def build_parser() -> argparse.ArgumentParser:
     _print(commands)
     _verify(commands)
     _decode(commands)
+    _layout(commands)
+    _vectors(commands)
     _meter(commands)
     _bench(commands)
     return parser
@@ -86,6 +88,12 @@ def _verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     p.add_argument("--ca", type=Path, metavar="PEM", help="the CA's certificate (default: ca.pem beside the file)")
     p.add_argument("--psd", type=Path, action="append", metavar="PEM",
                    help="a PSD's certificate, as often as needed (default: psd.pem beside the file)")  # fmt: skip
+    p.add_argument("--revoked", type=int, action="append", metavar="N",
+                   help="serial number of a certificate that is called back, as often as needed")  # fmt: skip
+    p.add_argument("--mac-keys", type=Path, metavar="FILE",
+                   help="the provider's secret keys of PSDs, for layouts with a MAC (imi_min)")  # fmt: skip
+    p.add_argument("--layout", default="", metavar="NAME",
+                   help="a layout's name or its .toml file (default: by the version byte)")  # fmt: skip
     p.add_argument("--dpi", type=int, default=300, metavar="N", help="resolution at which PDF pages are drawn (300)")
     _json(p)
 
@@ -96,8 +104,37 @@ def _decode(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
              "pes-sim decode ff4713270011f50fce96010000009aca2921e3f1")  # fmt: skip
     p.add_argument("payload", metavar="HEX|FILE", help="hex digits, or a file with the payload (or with hex digits)")
     p.add_argument("--layout", default="", metavar="NAME",
-                   help="imi_std, ibi, ibi_lite, or a layout's .toml file (default: by the version byte)")  # fmt: skip
+                   help="a layout's name, or its .toml file (default: by the version byte)")  # fmt: skip
     _json(p)
+
+
+def _layout(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parent = commands.add_parser(
+        "layout",
+        help="which layouts there are, a layout byte for byte, and what is wrong with a file",
+        description="Which layouts there are, a layout byte for byte, and what is wrong with a file.",
+        epilog="example: pes-sim layout check mine.toml",
+    )
+    actions = parent.add_subparsers(title="actions", metavar="ACTION", required=True)
+    run = "pes_sim.cli.layouting:run_"
+    _add(actions, "list", f"{run}list", "The layouts that come with it", "pes-sim layout list")
+    p = _add(actions, "show", f"{run}show", "The byte map of a layout, as a table and as a picture",
+             "pes-sim layout show imi_std --svg imi_std.svg")  # fmt: skip
+    p.add_argument("layout", metavar="NAME|FILE", help="a built-in layout, or a layout's .toml file")
+    p.add_argument("--svg", type=Path, metavar="FILE", help="the picture to write (replaced)")
+    _json(p)
+    p = _add(
+        actions, "check", f"{run}check", "Every mistake in layout files, by line", "pes-sim layout check mine.toml"
+    )
+    p.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a layout's .toml file")
+    _json(p)
+
+
+def _vectors(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = _add(commands, "vectors", "pes_sim.cli.vectoring:run",
+             "Write test vectors for verifiers: specimens by every layout and scheme, good and bad, with their keys",
+             "pes-sim vectors --out indicia.json")  # fmt: skip
+    p.add_argument("--out", type=Path, required=True, metavar="FILE.json", help="the file to write (replaced)")
 
 
 def _meter(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -127,7 +164,9 @@ def _meter(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
                    help="virtual: stands still until 'meter advance' moves it")  # fmt: skip
     p.add_argument("--start", default="", metavar="TIME", help="where a virtual clock begins (default: now)")
     p.add_argument("--utc-offset", default="+00:00", metavar="±HH:MM", help="the meter's fixed offset from UTC")
-    p.add_argument("--layout", default="imi_std", metavar="NAME", help="imi_std, or a layout's .toml file")
+    p.add_argument(
+        "--layout", default="imi_std", metavar="NAME", help="imi_min, imi_std, imi_max, or a layout's .toml file"
+    )
     p.add_argument("--profile", choices=("140-2", "140-3"), default="140-2",
                    help="whose rules the self-tests follow: FIPS 140-2 or 140-3 (140-2)")  # fmt: skip
     p.add_argument("--regime", choices=("IMI", "IBI"), default="IMI",

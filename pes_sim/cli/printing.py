@@ -87,7 +87,8 @@ def _load(options: argparse.Namespace, meter: VirtualMeter) -> tuple[str, Sequen
         return options.resume, _load_saved(options.meter, options.resume)
     codes = [d.code for d in meter.departments()]
     today = date.fromisoformat(meter.status().today)
-    job = read_job(options.job, today=today, departments=codes, rates=rates.built_in())
+    layout = layouts.load(meter.home.config.layout)
+    job = read_job(options.job, today=today, departments=codes, rates=rates.built_in(), layout=layout)
     report_problems(job, skip=options.skip_bad, hint="Correct them, or print the others with --skip-bad")
     return _save(meter, job.pieces), job.pieces
 
@@ -151,7 +152,8 @@ class _Drawer:
         info = meter.info()
         self.meter_name = f"{info['provider_id']}{info['model_id']}{info['psd_serial']:010d}"
         self._zip = info["licensing_zip"]
-        self._symbol = layouts.load(layout).symbol
+        printed_by = layouts.load(layout)
+        self._symbol, self._lines = printed_by.symbol, printed_by.text
         self._departments = {d.code: d.name for d in meter.departments()}
 
     def imprint(self, piece: JobPiece, printed: Printed) -> Imprint:
@@ -170,6 +172,9 @@ class _Drawer:
             text=piece.text,
             reference=f"Department {piece.department} {self._departments.get(piece.department, '')}",
             weight_text=f"{rates.ounces(piece.weight)} oz",
+            tracking_number=piece.tracking_number,
+            extra_services=piece.extra_services,
+            lines=self._lines,
         )
 
 
@@ -181,6 +186,8 @@ def _print_one(meter: Meter, piece: JobPiece, job_id: str) -> Printed:
         destination=piece.destination,
         mailing_date=piece.mailing_date,
         amount_mills=piece.amount_mills,
+        tracking_number=piece.tracking_number,
+        extra_services=piece.extra_services,
         request_id=request_id(job_id, piece.line),
     )
 

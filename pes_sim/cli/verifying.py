@@ -6,14 +6,14 @@ import argparse
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from pes_sim.cli import console
 from pes_sim.errors import PayloadError, UsageError
 from pes_sim.indicium import layout as layouts
-from pes_sim.indicium.api import from_hex, trust
+from pes_sim.indicium.api import SECRETS_FILE, from_hex, trust
 from pes_sim.indicium.layout import Layout, Row
 from pes_sim.indicium.verify import Report, Trust, Verdict, verify
 from pes_sim.money import dollars
@@ -33,8 +33,9 @@ class Found:
 
 def run_verify(options: argparse.Namespace) -> int:
     """`pes-sim verify FILE …`. 0 when every indicium is valid."""
+    known = [layouts.load(options.layout)] if options.layout else None
     results = [
-        (found, verify(found.payload, _trust(options, file)) if found.payload is not None else None)
+        (found, verify(found.payload, _trust(options, file), known) if found.payload is not None else None)
         for file in options.files
         for found in read_file(file, options.dpi)
     ]
@@ -80,9 +81,9 @@ def read_bytes(path: Path) -> bytes:
 def _trust(options: argparse.Namespace, file: Path) -> Trust:
     ca = options.ca or file.parent / "ca.pem"
     psd = options.psd or [file.parent / "psd.pem"]
-    if (options.ca or ca.exists()) and (options.psd or psd[0].exists()):
-        return trust(ca, psd)
-    return Trust()
+    certified = (options.ca or ca.exists()) and (options.psd or psd[0].exists())
+    believed = trust(ca, psd, options.mac_keys) if certified else trust(None, (), options.mac_keys)
+    return replace(believed, revoked=frozenset(options.revoked)) if options.revoked else believed
 
 
 def _document(found: Found, report: Report | None) -> dict[str, Any]:
@@ -112,6 +113,10 @@ def _show(found: Found, report: Report | None) -> None:
         print(f"  {failed.name}: {failed.note}")
         if report.verdict is Verdict.NO_CERTIFICATE:
             print("  Give --ca ca.pem and --psd psd.pem; a meter's directory holds both")
+        if report.verdict is Verdict.NO_KEY:
+            print(f"  Give --mac-keys FILE; a meter's provider keeps it: provider/{SECRETS_FILE}")
+        if report.verdict is Verdict.UNKNOWN_VERSION:
+            print("  Give --layout FILE.toml for a layout of your own")
 
 
 def run_decode(options: argparse.Namespace) -> int:
@@ -129,7 +134,7 @@ def run_decode(options: argparse.Namespace) -> int:
         [(r.offset, r.length, r.name, _short(r.raw), _shown(r), r.basis, r.meaning) for r in rows],
         right=(0, 1),
     )
-    if layout.title.startswith("IMI"):
+    if layout.construct.startswith("IMI") and any(row.basis == "assumed" for row in rows):
         print("The IMI Performance Criteria are not public: fields marked assumed are this simulator's own.")
     return 0
 

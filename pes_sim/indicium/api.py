@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from pes_sim.errors import PayloadError, UsageError
 from pes_sim.indicium import layout as layouts
@@ -11,6 +13,10 @@ from pes_sim.indicium import verify as verifier
 from pes_sim.indicium.certificates import from_pem
 from pes_sim.indicium.layout import Indicium
 from pes_sim.indicium.verify import Report, Trust
+
+SECRETS_FILE: Final = "mac-NOT-FOR-PRODUCTION.keys"
+"""Where a provider keeps the keys of its PSDs' MACs."""
+_SECRET: Final = re.compile(r"[0-9]{1,10} ([0-9a-fA-F]{2}){6,64}")
 
 
 def decode(payload: bytes | str, layout: str = "") -> Indicium:
@@ -22,16 +28,44 @@ def decode(payload: bytes | str, layout: str = "") -> Indicium:
     return (layouts.load(layout) if layout else layouts.recognise(data)).unpack(data)
 
 
-def verify(payload: bytes | str, *, ca: Path | str, psd: Path | str | Sequence[Path | str]) -> Report:
-    """The verdict on a payload (bytes, or hex text), with every check. `ca` and `psd` are PEM files."""
+def verify(
+    payload: bytes | str,
+    *,
+    ca: Path | str | None = None,
+    psd: Path | str | Sequence[Path | str] = (),
+    mac_keys: Path | str | None = None,
+    layout: str = "",
+) -> Report:
+    """The verdict on a payload (bytes, or hex text), with every check. `ca` and `psd` are PEM files, `mac_keys` is the
+    provider's file of secret keys, which IMI-MIN is checked with. `layout`: as for `decode`.
+    """
     data = from_hex(payload) if isinstance(payload, str) else payload
     files = [psd] if isinstance(psd, Path | str) else psd
-    return verifier.verify(data, trust(Path(ca), [Path(file) for file in files]))
+    known = [layouts.load(layout)] if layout else None
+    believed = trust(Path(ca) if ca else None, [Path(file) for file in files], Path(mac_keys) if mac_keys else None)
+    return verifier.verify(data, believed, known)
 
 
-def trust(ca: Path, psd: Sequence[Path]) -> Trust:
-    """What a verifier believes, from PEM files. Raises `UsageError` naming one that cannot be read."""
-    return Trust(_read_pem(ca), [_read_pem(file) for file in psd])
+def trust(ca: Path | None, psd: Sequence[Path], mac_keys: Path | None = None) -> Trust:
+    """What a verifier believes, from files. Raises `UsageError` naming one that cannot be read."""
+    secrets = read_secrets(mac_keys) if mac_keys else {}
+    return Trust(_read_pem(ca) if ca else b"", [_read_pem(file) for file in psd], secrets)
+
+
+def read_secrets(path: Path) -> dict[int, list[bytes]]:
+    """The MAC keys of PSDs, by serial number: a line each, serial number and key in hex. Raises `UsageError`."""
+    try:
+        text = path.read_bytes().decode("utf-8", errors="replace")
+    except OSError as problem:
+        raise UsageError(f"{path} cannot be read: {problem.strerror}") from None
+    found: dict[int, list[bytes]] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not (words := line.partition("#")[0].split()):
+            continue
+        if not _SECRET.fullmatch(" ".join(words)):  # never shown: part of it may be a key
+            raise UsageError(f"{path}, line {number}: not a PSD's key", hint="Its serial number, and its key in hex")
+        found.setdefault(int(words[0]), []).append(bytes.fromhex(words[1]))
+    return found
 
 
 def from_hex(text: str) -> bytes:

@@ -11,23 +11,33 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
-from typing import Literal
+from typing import Final, Literal
 
 Value = int | str | bytes
 Encode = Callable[[Value], bytes]
 Decode = Callable[[bytes], Value]
+Order = Literal["little", "big"]
+Make = Callable[[int, Mapping[str, int]], tuple[Encode, Decode]]
 
-_ELEVEN_DIGITS = 1 << 39
+_ELEVEN_DIGITS: Final = 1 << 39
 """Set in a 5-byte routing code whose 11 digits begin with 00, which would otherwise read as 9 digits."""
+_SHORT_TRACKING: Final = 20
+_LONG_TRACKING: Final = 22
+_LEAST_LONG: Final = 10**_SHORT_TRACKING
+"""A number of 22 digits is at least this, so that none reads as one of 20. Real ones begin with 9."""
 
 
 @dataclass(frozen=True, slots=True)
 class Coding:
-    """`make(length, names)` gives the pair of functions; `lengths` are the byte lengths that the coding allows."""
+    """`make(length, names)` gives the pair of functions; `lengths` are the byte lengths that the coding allows.
 
-    make: Callable[[int, Mapping[str, int]], tuple[Encode, Decode]]
+    `named`: it needs the names that its numbers stand for.
+    """
+
+    make: Make
     lengths: range
     holds: str
+    named: bool = False
 
 
 def _digits(value: Value, count: int) -> int:
@@ -36,7 +46,7 @@ def _digits(value: Value, count: int) -> int:
     return int(value)
 
 
-def _uint(order: Literal["little", "big"]) -> Callable[[int, Mapping[str, int]], tuple[Encode, Decode]]:
+def _uint(order: Order) -> Make:
     def make(length: int, _: Mapping[str, int]) -> tuple[Encode, Decode]:
         limit = 1 << 8 * length
 
@@ -81,78 +91,146 @@ def iso_date(text: str) -> date:
     return day
 
 
-def _date(length: int, _: Mapping[str, int]) -> tuple[Encode, Decode]:
-    def encode(value: Value) -> bytes:
-        try:
-            day = iso_date(value)
-        except (TypeError, ValueError):
-            raise ValueError("must be a date, YYYY-MM-DD") from None
-        return (day.year * 10000 + day.month * 100 + day.day).to_bytes(length, "little")
+def _date(order: Order) -> Make:
+    def make(length: int, _: Mapping[str, int]) -> tuple[Encode, Decode]:
+        def encode(value: Value) -> bytes:
+            try:
+                day = iso_date(value)
+            except (TypeError, ValueError):
+                raise ValueError("must be a date, YYYY-MM-DD") from None
+            return (day.year * 10000 + day.month * 100 + day.day).to_bytes(length, order)
 
-    def decode(raw: bytes) -> Value:
-        number = int.from_bytes(raw, "little")
-        try:
-            return date(number // 10000, number // 100 % 100, number % 100).isoformat()
-        except ValueError:
-            return f"#{number}"
+        def decode(raw: bytes) -> Value:
+            number = int.from_bytes(raw, order)
+            try:
+                return date(number // 10000, number // 100 % 100, number % 100).isoformat()
+            except (ValueError, OverflowError):
+                return f"#{number}"
 
-    return encode, decode
+        return encode, decode
 
-
-def _zip5(length: int, _: Mapping[str, int]) -> tuple[Encode, Decode]:
-    def decode(raw: bytes) -> Value:
-        number = int.from_bytes(raw, "little")
-        return f"{number:05d}" if number <= 99999 else f"#{number}"
-
-    return lambda value: _digits(value, 5).to_bytes(length, "little"), decode
+    return make
 
 
-def _routing(length: int, _: Mapping[str, int]) -> tuple[Encode, Decode]:
-    def encode(value: Value) -> bytes:
-        if value == "":
-            return bytes(length)
-        if not isinstance(value, str) or len(value) not in (5, 9, 11):
-            raise ValueError("must be text of 5, 9 or 11 digits, or empty")
-        number = _digits(value, len(value))
-        if len(value) == 11 and number < 10**9:
-            number |= _ELEVEN_DIGITS
-        elif number < (1, 10**5)[len(value) == 9]:
-            raise ValueError("must not be a ZIP Code of zeros")
-        return number.to_bytes(length, "little")
+def _zip5(order: Order) -> Make:
+    def make(length: int, _: Mapping[str, int]) -> tuple[Encode, Decode]:
+        def decode(raw: bytes) -> Value:
+            number = int.from_bytes(raw, order)
+            return f"{number:05d}" if number <= 99999 else f"#{number}"
 
-    def decode(raw: bytes) -> Value:
-        number = int.from_bytes(raw, "little")
-        code = number & ~_ELEVEN_DIGITS
-        if number == 0:
-            return ""
-        if number != code:
-            return f"{code:011d}" if code < 10**9 else f"#{number}"
-        width = 5 if code < 10**5 else 9 if code < 10**9 else 11
-        return f"{code:0{width}d}" if code < 10**11 else f"#{number}"
+        return lambda value: _digits(value, 5).to_bytes(length, order), decode
 
-    return encode, decode
+    return make
 
 
-def _name(length: int, names: Mapping[str, int]) -> tuple[Encode, Decode]:
-    coded = {name: number.to_bytes(length, "little") for name, number in names.items()}
-    named: dict[bytes, Value] = {raw: name for name, raw in coded.items()}
+def _routing(order: Order) -> Make:
+    def make(length: int, _: Mapping[str, int]) -> tuple[Encode, Decode]:
+        def encode(value: Value) -> bytes:
+            if value == "":
+                return bytes(length)
+            if not isinstance(value, str) or len(value) not in (5, 9, 11):
+                raise ValueError("must be text of 5, 9 or 11 digits, or empty")
+            number = _digits(value, len(value))
+            if len(value) == 11 and number < 10**9:
+                number |= _ELEVEN_DIGITS
+            elif number < (1, 10**5)[len(value) == 9]:
+                raise ValueError("must not be a ZIP Code of zeros")
+            return number.to_bytes(length, order)
 
-    def encode(value: Value) -> bytes:
-        try:
-            return coded[value]  # type: ignore[index]
-        except (KeyError, TypeError):
-            raise ValueError(f"must be one of {', '.join(coded)}") from None
+        def decode(raw: bytes) -> Value:
+            number = int.from_bytes(raw, order)
+            code = number & ~_ELEVEN_DIGITS
+            if number == 0:
+                return ""
+            if number != code:
+                return f"{code:011d}" if code < 10**9 else f"#{number}"
+            width = 5 if code < 10**5 else 9 if code < 10**9 else 11
+            return f"{code:0{width}d}" if code < 10**11 else f"#{number}"
 
-    return encode, lambda raw: named.get(raw) or f"#{int.from_bytes(raw, 'little')}"
+        return encode, decode
+
+    return make
 
 
-CODINGS: dict[str, Coding] = {
-    "uint-le": Coding(_uint("little"), range(1, 9), "a whole number, least significant byte first"),
-    "uint-be": Coding(_uint("big"), range(1, 9), "a whole number, most significant byte first"),
+def _tracking(order: Order) -> Make:
+    def make(length: int, _: Mapping[str, int]) -> tuple[Encode, Decode]:
+        def encode(value: Value) -> bytes:
+            if value == "":
+                return bytes(length)
+            if not isinstance(value, str) or len(value) not in (_SHORT_TRACKING, _LONG_TRACKING):
+                raise ValueError(f"must be text of {_SHORT_TRACKING} or {_LONG_TRACKING} digits, or empty")
+            number = _digits(value, len(value))
+            if number < (1, _LEAST_LONG)[len(value) == _LONG_TRACKING]:
+                raise ValueError("must not begin with 00 where it has 22 digits, nor be zeros")
+            return number.to_bytes(length, order)
+
+        def decode(raw: bytes) -> Value:
+            number = int.from_bytes(raw, order)
+            width = _SHORT_TRACKING if number < _LEAST_LONG else _LONG_TRACKING
+            return f"{number:0{width}d}" if 0 < number < 10**_LONG_TRACKING else f"#{number}" if number else ""
+
+        return encode, decode
+
+    return make
+
+
+def _name(order: Order) -> Make:
+    def make(length: int, names: Mapping[str, int]) -> tuple[Encode, Decode]:
+        coded = {name: number.to_bytes(length, order) for name, number in names.items()}
+        named: dict[bytes, Value] = {raw: name for name, raw in coded.items()}
+
+        def encode(value: Value) -> bytes:
+            try:
+                return coded[value]  # type: ignore[index]
+            except (KeyError, TypeError):
+                raise ValueError(f"must be one of {', '.join(coded)}") from None
+
+        return encode, lambda raw: named.get(raw) or f"#{int.from_bytes(raw, order)}"
+
+    return make
+
+
+def _flags(order: Order) -> Make:
+    """Names joined by "+", in the order of their numbers: one text for one set, so that a retry can be compared."""
+
+    def make(length: int, names: Mapping[str, int]) -> tuple[Encode, Decode]:
+        in_order = sorted(names, key=lambda name: names[name])
+
+        def decode(raw: bytes) -> Value:
+            number = int.from_bytes(raw, order)
+            found = [name for name in in_order if names[name] & number]
+            return "+".join(found) if sum(names[name] for name in found) == number else f"#{number}"
+
+        def encode(value: Value) -> bytes:
+            given = value.split("+") if isinstance(value, str) and value else []
+            if (value != "" and not given) or given != [name for name in in_order if name in given]:
+                raise ValueError(f"must be names out of {', '.join(in_order)}, in this order, joined by +")
+            return sum(names[name] for name in given).to_bytes(length, order)
+
+        return encode, decode
+
+    return make
+
+
+_ORDERS: Final[tuple[tuple[str, Order, str], ...]] = (
+    ("le", "little", "least significant byte first"),
+    ("be", "big", "most significant byte first"),
+)
+_NUMBERS: Final[tuple[tuple[str, Callable[[Order], Make], range, str, bool], ...]] = (
+    ("uint", _uint, range(1, 9), "a whole number", False),
+    ("date", _date, range(4, 9), "YYYYMMDD as a whole number", False),
+    ("zip5", _zip5, range(3, 9), "a 5-digit ZIP Code as a whole number", False),
+    ("routing", _routing, range(5, 9), "5, 9 or 11 digits as a whole number, 0 for none", False),
+    ("tracking", _tracking, range(10, 17), "20 or 22 digits as a whole number, 0 for none", False),
+    ("name", _name, range(1, 9), "a number that stands for a name", True),
+    ("flags", _flags, range(1, 9), "a number whose bits stand for names", True),
+)
+
+CODINGS: Final[dict[str, Coding]] = {
+    f"{name}-{suffix}": Coding(make(order), lengths, f"{holds}, {words}", named)
+    for name, make, lengths, holds, named in _NUMBERS
+    for suffix, order, words in _ORDERS
+} | {
     "ascii": Coding(_ascii, range(1, 65), "printable ASCII characters, filling the field"),
     "bytes": Coding(_bytes, range(1, 129), "bytes without further meaning"),
-    "date-le": Coding(_date, range(4, 5), "YYYYMMDD as a whole number, least significant byte first"),
-    "zip5-le": Coding(_zip5, range(3, 5), "a 5-digit ZIP Code as a whole number, least significant byte first"),
-    "routing-le": Coding(_routing, range(5, 6), "5, 9 or 11 digits as a whole number, 0 for none"),
-    "name-le": Coding(_name, range(1, 5), "a number that stands for a name, least significant byte first"),
 }

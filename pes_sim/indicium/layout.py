@@ -8,51 +8,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Final
 
 from pes_sim.errors import LayoutError, PayloadError
+from pes_sim.indicium import definition, lines
 from pes_sim.indicium.codings import CODINGS, Decode, Encode, Value
-from pes_sim.indicium.document import Document
-from pes_sim.indicium.signature import SCHEMES
-from pes_sim.indicium.sizes import CAPACITY
+from pes_sim.indicium.definition import Field
+from pes_sim.indicium.document import Mistake
+from pes_sim.indicium.packing import SPECIMEN_PROVIDER, Packer
 
-SPECIMEN_PROVIDER: Final = "99"
-BUILT_IN: Final = ("imi_std", "ibi", "ibi_lite")
-REAL_PROVIDERS: Final = frozenset(f"{number:02d}".encode() for number in range(1, 8))
-FIRST_IMI_VERSION: Final = 100
-_VERIFIED: Final = frozenset({"certificate_serial", "psd_serial", "mailing_date"})
-"""Fields without which a signature cannot be checked."""
-_MOST_VALUE: Final = 1 << 64
+__all__ = ["BUILT_IN", "SPECIMEN_PROVIDER", "Indicium", "Layout", "Packer", "Row", "builtin", "examine", "load",
+           "load_file", "recognise"]  # fmt: skip
 
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One field of a layout. `basis` is "public" or "assumed"; `source` says where a public fact stands."""
-
-    name: str
-    offset: int
-    length: int
-    coding: str
-    meaning: str
-    basis: str
-    unit: str = ""
-    source: str = ""
-    values: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """The bytes after the fields. `scheme` names an algorithm of `verify.SCHEMES` where the verifier knows it."""
-
-    scheme: str
-    length: int
-    meaning: str
-    basis: str
-    source: str = ""
+BUILT_IN: Final = ("imi_min", "imi_std", "imi_max", "withdrawal", "ibi", "ibi_lite")
+LONGEST_FILE: Final = 1 << 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,66 +57,23 @@ class Row:
 class Layout:
     """A compiled layout. Make one with `load` or `builtin`."""
 
-    def __init__(self, document: object, where: str) -> None:
-        top = Document(document, where)
-        self.name = top.text("name", 64)
-        self.title = top.text("title", 120)
-        self.construct = top.text("construct", 64)
-        self.writable = top.flag("writable")
-        self.symbol = top.text("symbol", 16)
-        self.versions = top.span("versions", 255)
-        self.signature = _signature(top.table("signature"))
-        self.fields = tuple(_field(row) for row in top.tables("field"))
-        top.done()
-        self.codecs = tuple(self._compile(row, where) for row in self.fields)
-        self.signed_length = sum(row.length for row in self.fields)
+    def __init__(self, document: object, where: str, text: str = "") -> None:
+        """`where`: the file's name, for errors; `text`: what stands in it, so that they can name the line.
+
+        Raises `LayoutError` with the first mistake, and how many there are.
+        """
+        made, mistakes = definition.read(document)
+        if mistakes:
+            raise _refusal(located(mistakes, text), where)
+        self.name, self.title, self.construct = made.name, made.title, made.construct
+        self.writable, self.symbol, self.versions = made.writable, made.symbol, made.versions
+        self.signature, self.fields, self.text = made.signature, made.fields, made.text
+        self.codecs = tuple(_codec(row) for row in self.fields)
+        self.constants: Mapping[str, Value] = {
+            row.name: definition.constant(row) for row in self.fields if row.constant is not None
+        }
+        self.signed_length = made.signed_length
         self.length = self.signed_length + self.signature.length
-        self._check(where)
-
-    def _compile(self, row: Field, where: str) -> tuple[str, int, int, Encode, Decode]:
-        coding = CODINGS.get(row.coding)
-        if coding is None:
-            raise LayoutError(f"{where}: field {row.name} has the unknown coding {row.coding!r}",
-                              hint=f"Known: {', '.join(CODINGS)}")  # fmt: skip
-        if row.length not in coding.lengths:
-            raise LayoutError(f"{where}: field {row.name} has {row.length} bytes; {row.coding} takes "
-                              f"{coding.lengths.start} to {coding.lengths.stop - 1}")  # fmt: skip
-        if any(number >> 8 * row.length for number in row.values.values()):
-            raise LayoutError(f"{where}: field {row.name} has values that do not fit {row.length} bytes")
-        encode, decode = coding.make(row.length, row.values)
-        return row.name, row.offset, row.offset + row.length, encode, decode
-
-    def _check(self, where: str) -> None:
-        position = 0
-        for row in self.fields:
-            if row.offset != position:
-                raise LayoutError(f"{where}: field {row.name} begins at {row.offset}, but the one before ends at "
-                                  f"{position}", hint="Fields stand in order, without gap or overlap")  # fmt: skip
-            if row.basis not in ("public", "assumed"):
-                raise LayoutError(f"{where}: field {row.name} has basis {row.basis!r}", hint="Public or assumed?")
-            position += row.length
-        names = [row.name for row in self.fields]
-        if len(set(names)) != len(names):
-            raise LayoutError(f"{where}: two fields have one name")
-        if self.signature.scheme in SCHEMES and not set(names) >= _VERIFIED:
-            raise LayoutError(f"{where}: a {self.signature.scheme} signature cannot be checked without the fields "
-                              f"{', '.join(sorted(_VERIFIED))}")  # fmt: skip
-        if self.writable:
-            self._check_writable(where)
-        if self.symbol not in CAPACITY:
-            raise LayoutError(f"{where}: unknown symbol {self.symbol!r}", hint=f"Known: {', '.join(CAPACITY)}")
-        if self.length > CAPACITY[self.symbol]:
-            raise LayoutError(f"{where}: {self.length} bytes do not fit a {self.symbol} symbol, which holds "
-                              f"{CAPACITY[self.symbol]}")  # fmt: skip
-
-    def _check_writable(self, where: str) -> None:
-        # What is made bears the specimen's provider ID in a field of that name, and an IMI version.
-        providers = [f for f in self.fields if f.name == "provider_id" and (f.coding, f.length) == ("ascii", 2)]
-        if not providers:
-            raise LayoutError(f"{where}: a layout that is made needs the field provider_id, ascii, 2 bytes")
-        if self.versions.start < FIRST_IMI_VERSION:
-            raise LayoutError(f"{where}: version {self.versions.start} is IBI's, which is read here and never made",
-                              hint=f"{FIRST_IMI_VERSION} to 255")  # fmt: skip
 
     def pack(self, values: Mapping[str, Value]) -> bytes:
         """The bytes to be signed. Raises `LayoutError` for a missing, unknown or impossible value."""
@@ -189,103 +119,72 @@ class Layout:
         return rows
 
 
-class Packer:
-    """Packs by a layout where some values stay the same: those are looked at and encoded once."""
-
-    def __init__(self, layout: Layout, fixed: Mapping[str, Value]) -> None:
-        if not layout.writable:
-            raise LayoutError(f"layout {layout.name} is read-only", hint="This construct is read here, never made")
-        self._layout = layout
-        self._fixed = dict(fixed)
-        self._parts: list[bytes] = []
-        self._rest: list[tuple[int, str, Encode]] = []
-        for index, (name, _, _, encode, _) in enumerate(layout.codecs):
-            if name in fixed:
-                self._parts.append(_encoded(name, encode, fixed))
-            else:
-                self._parts.append(b"")
-                self._rest.append((index, name, encode))
-
-    def pack(self, values: Mapping[str, Value]) -> bytes:
-        """The bytes to be signed. `values`: all that is not fixed. Raises as `Layout.pack` does."""
-        provider = self._fixed.get("provider_id") or values.get("provider_id")
-        if provider != SPECIMEN_PROVIDER:
-            raise LayoutError(f"provider ID {provider!r} is refused: specimens bear {SPECIMEN_PROVIDER} only",
-                              hint="39 CFR 501.9: a test system never prints under a real provider's ID")  # fmt: skip
-        parts, name = self._parts.copy(), ""
-        try:
-            for index, name, encode in self._rest:
-                parts[index] = encode(values[name])
-        except (KeyError, ValueError):
-            _encoded(name, encode, values)  # raises what is wrong
-        if len(values) != len(self._rest):
-            unknown = sorted(set(values) - {name for _, name, _ in self._rest})
-            raise LayoutError(f"layout {self._layout.name} has no field {', '.join(unknown)}")
-        packed = b"".join(parts)
-        if packed[1:3] in REAL_PROVIDERS:
-            # Where IMI has the provider, whatever this layout calls the field.
-            raise LayoutError(f"bytes 1 and 2 would read as the real provider {packed[1:3].decode()}",
-                              hint="Put another field there, or the provider ID")  # fmt: skip
-        return packed
+def _codec(row: Field) -> tuple[str, int, int, Encode, Decode]:
+    encode, decode = CODINGS[row.coding].make(row.length, row.values)
+    return row.name, row.offset, row.offset + row.length, encode, decode
 
 
-def _encoded(name: str, encode: Encode, values: Mapping[str, Value]) -> bytes:
-    try:
-        return encode(values[name])
-    except KeyError:
-        raise LayoutError(f"the layout needs a value for {name}") from None
-    except ValueError as problem:
-        raise LayoutError(f"{name} {problem}, not {values[name]!r}", field=name) from None
+def located(mistakes: Iterable[Mistake], text: str) -> list[Mistake]:
+    """The mistakes with their lines, in the order of these. Without a text they stay as they are."""
+    if not text:
+        return list(mistakes)
+    known = lines.places(text)
+    found = (mistake._replace(line=lines.line_of(mistake.path, known)) for mistake in mistakes)
+    return sorted(found, key=lambda mistake: mistake.line)
 
 
-def _field(row: Document) -> Field:
-    made = Field(
-        name=row.text("name", 64),
-        offset=row.whole("offset", 0, 4096),
-        length=row.whole("length", 1, 128),
-        coding=row.text("coding", 32),
-        meaning=row.text("meaning", 300),
-        basis=row.text("basis", 16),
-        unit=row.text("unit", 32, ""),
-        source=row.text("source", 300, ""),
-        values=row.numbers("values", _MOST_VALUE),
-    )
-    row.done()
-    return made
-
-
-def _signature(row: Document) -> Signature:
-    made = Signature(
-        scheme=row.text("scheme", 64),
-        length=row.whole("length", 1, 512),
-        meaning=row.text("meaning", 300),
-        basis=row.text("basis", 16),
-        source=row.text("source", 300, ""),
-    )
-    row.done()
-    return made
+def _refusal(mistakes: Sequence[Mistake], where: str) -> LayoutError:
+    first = mistakes[0]
+    place = f"{where}, line {first.line}" if first.line else where
+    hint, more = first.hint, len(mistakes) - 1
+    if more:
+        others = "one more mistake" if more == 1 else f"{more} more mistakes"
+        hint = f"{hint}{'; ' if hint else ''}{others}: pes-sim layout check FILE lists all"
+    return LayoutError(f"{place}: {first.text}", hint=hint, mistakes=len(mistakes))
 
 
 @cache
 def builtin(name: str) -> Layout:
     """A layout that comes with the package. Raises `LayoutError` with the names there are."""
     if name not in BUILT_IN:
-        raise LayoutError(f"there is no layout {name!r}", hint=f"Known: {', '.join(BUILT_IN)}, or a TOML file's path")
+        raise LayoutError(
+            f"there is no layout {name!r}", hint=f"Known: {', '.join(BUILT_IN)}, or the path of a .toml file"
+        )
     return load_file(Path(__file__).parent / "layouts" / f"{name}.toml")
 
 
-def load_file(path: Path) -> Layout:
-    """A layout from a TOML file. Raises `LayoutError` naming the file and what is wrong in it."""
+def examine(path: Path) -> tuple[Layout | None, list[Mistake]]:
+    """The layout in a TOML file; or, where there is none, every mistake, with its line. Raises `LayoutError` for a file
+    that cannot be read at all.
+    """
     import tomllib
 
     try:
-        text = path.read_bytes().decode("utf-8")
-        document = tomllib.loads(text)
+        data = path.read_bytes()
     except OSError as problem:
         raise LayoutError(f"{path}: cannot be read: {problem.strerror}") from None
+    if len(data) > LONGEST_FILE:
+        raise LayoutError(f"{path}: {len(data)} bytes are no layout", hint=f"{LONGEST_FILE} is the most")
+    text = data.decode("utf-8", errors="replace")
+    try:
+        document = tomllib.loads(data.decode("utf-8"))
+    except UnicodeDecodeError as problem:
+        line = data.count(b"\n", 0, problem.start) + 1
+        return None, [Mistake((), "not a TOML file: it is not UTF-8 text", "Save it as UTF-8", line)]
     except (ValueError, RecursionError) as problem:
-        raise LayoutError(f"{path}: not a TOML file: {problem}") from None
-    return Layout(document, str(path))
+        return None, [
+            Mistake((), f"not a TOML file: {problem}", "Correct this first", lines.line_of_error(problem, text))
+        ]
+    mistakes = located(definition.read(document)[1], text)
+    return (None, mistakes) if mistakes else (Layout(document, str(path), text), [])
+
+
+def load_file(path: Path) -> Layout:
+    """A layout from a TOML file. Raises `LayoutError` naming the file, the line and what is wrong there."""
+    layout, mistakes = examine(path)
+    if layout is None:
+        raise _refusal(mistakes, str(path))
+    return layout
 
 
 def load(name: str) -> Layout:
@@ -294,15 +193,24 @@ def load(name: str) -> Layout:
 
 
 def recognise(payload: bytes, layouts: Iterable[Layout] | None = None) -> Layout:
-    """The layout whose version numbers hold byte 0. Raises `PayloadError` when none does."""
+    """The layout whose version numbers hold byte 0. Raises `PayloadError` when none does.
+
+    `layouts`: those that may be it, in place of the built-in ones. One without version numbers is taken for anything,
+    but only where it is asked for.
+    """
     if not payload:
         raise PayloadError("truncated: the payload is empty", field="indicia_version", length=0, expected=1)
     known = list(layouts) if layouts is not None else [builtin(name) for name in BUILT_IN]
     for layout in known:
-        if payload[0] in layout.versions:
+        if payload[0] in layout.versions or (layouts is not None and not layout.versions):
             return layout
     raise PayloadError(
         f"unknown indicia version {payload[0]}",
-        hint=f"Known: {', '.join(f'{x.name} ({x.versions.start} to {x.versions.stop - 1})' for x in known)}",
+        hint=f"Known: {', '.join(_versions(x) for x in known if x.versions)}; a file of your own: --layout FILE.toml",
         version=payload[0],
     )
+
+
+def _versions(layout: Layout) -> str:
+    first, last = layout.versions[0], layout.versions[-1]
+    return f"{layout.name} ({first})" if first == last else f"{layout.name} ({first} to {last})"

@@ -1,8 +1,12 @@
-"""Checking signatures. `SCHEMES` names what the verifier can check; a layout's scheme that is not there is reported."""
+"""Checking signatures. `SCHEMES` and `MACS` name what the verifier can check; any other scheme is reported.
+
+A scheme of `MACS` is symmetric: who can check it could have made it, so its key stays with the provider.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import hmac
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +17,8 @@ if TYPE_CHECKING:
 
 P256_LENGTH: Final = 64
 P224_LENGTH: Final = 56
+SHORTEST_MAC: Final = 4
+"""Bytes that a truncated HMAC keeps at least (NIST SP 800-107, 5.3.3)."""
 
 
 def verify_p256(point: bytes, message: bytes, signature: bytes) -> None:
@@ -60,7 +66,26 @@ def _public_key(curve: str, point: bytes) -> tuple[ec.EllipticCurvePublicKey, ec
     return key, ec.ECDSA(hashes.SHA256())
 
 
-SCHEMES: Final[Mapping[str, Callable[[bytes, bytes, bytes], None]]] = {
+def verify_hmac(key: bytes, message: bytes, signature: bytes) -> None:
+    """HMAC-SHA-256 over `message`, its first bytes (FIPS 198-1). Raises `BadSignature`."""
+    if len(signature) < SHORTEST_MAC:
+        raise BadSignature(f"a MAC has at least {SHORTEST_MAC} bytes, not {len(signature)}")
+    if not hmac.compare_digest(hmac.digest(key, message, "sha256")[: len(signature)], signature):
+        raise BadSignature("the MAC does not verify")
+
+
+Check = Callable[[bytes, bytes, bytes], None]
+
+SCHEMES: Final[Mapping[str, Check]] = {
     "ecdsa-p256-sha256": verify_p256,
     "ecdsa-p224-sha256": verify_p224,
 }
+"""Checked with the public key of a certificate."""
+MACS: Final[Mapping[str, Check]] = {"hmac-sha256": verify_hmac}
+"""Checked with the secret key that made them."""
+LENGTHS: Final[Mapping[str, Sequence[int]]] = {
+    "ecdsa-p256-sha256": (P256_LENGTH,),
+    "ecdsa-p224-sha256": (P224_LENGTH,),
+    "hmac-sha256": range(SHORTEST_MAC, 33),
+}
+"""Bytes of a signature by each scheme that can be made here; a MAC may be cut short."""

@@ -27,9 +27,11 @@ class Verdict(StrEnum):
     WRONG_LENGTH = "wrong_length"
     UNKNOWN_SCHEME = "unknown_scheme"
     NO_CERTIFICATE = "no_certificate"
+    NO_KEY = "no_key"
     WRONG_CERTIFICATE = "wrong_certificate"
     UNTRUSTED_CERTIFICATE = "untrusted_certificate"
     EXPIRED_CERTIFICATE = "expired_certificate"
+    REVOKED_CERTIFICATE = "revoked_certificate"
     BAD_SIGNATURE = "bad_signature"
     NOT_A_SPECIMEN = "not_a_specimen"
 
@@ -55,10 +57,16 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What a verifier believes: the test CA's certificate, and the PSD certificates it knows, all in DER."""
+    """What a verifier believes: the test CA's certificate, and the PSD certificates it knows, all in DER.
+
+    `secrets`: of the PSDs that make MACs, by serial number, the keys they had; only the provider has them. `revoked`:
+    serial numbers of certificates that are called back, None where nobody says.
+    """
 
     anchor: bytes = b""
     psd_certificates: Sequence[bytes] = ()
+    secrets: Mapping[int, Sequence[bytes]] = field(default_factory=dict)
+    revoked: frozenset[int] | None = None
 
 
 class _Failed(Exception):
@@ -68,40 +76,85 @@ class _Failed(Exception):
         self.note = note
 
 
+class _Progress:
+    """The checks so far, and the name of the one under way."""
+
+    def __init__(self) -> None:
+        self.done: list[Check] = []
+        self._name = ""
+
+    def begin(self, name: str) -> None:
+        self._name = name
+
+    def passed(self, note: str) -> None:
+        self.done.append(Check(self._name, True, note))
+
+    def failed(self, note: str) -> None:
+        self.done.append(Check(self._name, False, note))
+
+
 def verify(payload: bytes, trust: Trust, layouts: Iterable[Layout] | None = None) -> Report:
     """The verdict on `payload`. Never raises for bytes, whatever they are."""
-    checks: list[Check] = []
+    checks = _Progress()
     parsed: Indicium | None = None
-
-    def passed(name: str, note: str) -> None:
-        checks.append(Check(name, True, note))
-
-    name = "version"
     try:
+        checks.begin("version")
         layout = _layout(payload, layouts)
-        passed(name, f"{payload[0]} is {layout.title}")
-        name = "length"
+        checks.passed(f"{payload[0]} is {layout.title}" if layout.versions else f"none: read as {layout.title}")
+        checks.begin("length")
         parsed = _whole(layout, payload)
-        passed(name, f"{len(payload)} bytes")
-        name = "provider"
+        checks.passed(f"{len(payload)} bytes")
+        checks.begin("provider")
         _specimen(parsed)
-        passed(name, f"{SPECIMEN_PROVIDER}: the simulator's own")
-        name = "certificate"
-        checked = _certificate(parsed, trust)
-        passed(name, f"serial number {checked.serial}, issued by the trust anchor for PSD {checked.device}")
-        name = "validity"
-        _valid_on(checked, str(parsed.values["mailing_date"]))
-        passed(name, f"the certificate holds on {parsed.values['mailing_date']!s}")
-        name = "signature"
-        _signature(parsed, checked)
-        passed(name, f"{layout.signature.scheme} over the first {layout.signed_length} bytes")
+        checks.passed(f"{SPECIMEN_PROVIDER}: the simulator's own")
+        if layout.signature.scheme in signature.MACS:
+            _by_secret(parsed, trust, checks)
+        else:
+            _by_certificate(parsed, trust, checks)
         verdict = Verdict.VALID
     except _Failed as failure:
-        checks.append(Check(name, False, failure.note))
+        checks.failed(failure.note)
         verdict = failure.verdict
     if parsed is None:
-        return Report(verdict, checks)
-    return Report(verdict, checks, parsed.layout.name, parsed.values)
+        return Report(verdict, checks.done)
+    return Report(verdict, checks.done, parsed.layout.name, parsed.values)
+
+
+def _by_secret(parsed: Indicium, trust: Trust, checks: _Progress) -> None:
+    checks.begin("key")
+    device = parsed.values["psd_serial"]
+    keys = trust.secrets.get(device, ()) if isinstance(device, int) else ()
+    if not keys:
+        raise _Failed(
+            Verdict.NO_KEY,
+            f"a MAC cannot be checked without the key that made it; no key of PSD {device!r} was given, and only the "
+            "provider has it",
+        )
+    checks.passed(f"{len(keys)} of PSD {device!r}")
+    checks.begin("signature")
+    _any_signature(parsed, keys)
+    scheme = parsed.layout.signature
+    checks.passed(
+        f"{scheme.scheme}, its first {scheme.length} bytes, over the first {parsed.layout.signed_length} bytes"
+    )
+
+
+def _by_certificate(parsed: Indicium, trust: Trust, checks: _Progress) -> None:
+    checks.begin("certificate")
+    checked = _certificate(parsed, trust)
+    checks.passed(f"serial number {checked.serial}, issued by the trust anchor for PSD {checked.device}")
+    checks.begin("validity")
+    day = str(parsed.values["mailing_date"])
+    _valid_on(checked, day)
+    checks.passed(f"the certificate holds on {day}")
+    if trust.revoked is not None:
+        checks.begin("revocation")
+        if checked.serial in trust.revoked:
+            raise _Failed(Verdict.REVOKED_CERTIFICATE, f"the certificate {checked.serial} is revoked")
+        checks.passed(f"not among the {len(trust.revoked)} that are revoked")
+    checks.begin("signature")
+    _any_signature(parsed, [checked.point])
+    checks.passed(f"{parsed.layout.signature.scheme} over the first {parsed.layout.signed_length} bytes")
 
 
 def _layout(payload: bytes, layouts: Iterable[Layout] | None) -> Layout:
@@ -118,7 +171,7 @@ def _whole(layout: Layout, payload: bytes) -> Indicium:
         raise _Failed(Verdict.TRUNCATED, problem.message) from None
     if parsed.trailing and layout.writable:
         raise _Failed(Verdict.WRONG_LENGTH, f"{len(parsed.trailing)} bytes more than the {layout.length} of the layout")
-    if layout.signature.scheme not in signature.SCHEMES:
+    if layout.signature.scheme not in signature.LENGTHS:
         raise _Failed(
             Verdict.UNKNOWN_SCHEME,
             f"{layout.title}: signatures of scheme {layout.signature.scheme} cannot be checked here",
@@ -162,9 +215,14 @@ def _valid_on(checked: Checked, mailing_date: str) -> None:
         raise _Failed(Verdict.EXPIRED_CERTIFICATE, f"the certificate does not hold on {mailing_date}")
 
 
-def _signature(parsed: Indicium, checked: Checked) -> None:
-    check = signature.SCHEMES[parsed.layout.signature.scheme]
-    try:
-        check(checked.point, parsed.signed, parsed.signature)
-    except BadSignature as problem:
-        raise _Failed(Verdict.BAD_SIGNATURE, problem.message) from None
+def _any_signature(parsed: Indicium, keys: Sequence[bytes]) -> None:
+    """Raises `_Failed` unless one of the keys, which are points or secrets, made the signature."""
+    scheme = parsed.layout.signature.scheme
+    check = signature.SCHEMES.get(scheme) or signature.MACS[scheme]
+    complaint = ""
+    for key in keys:
+        try:
+            return check(key, parsed.signed, parsed.signature)
+        except BadSignature as problem:
+            complaint = problem.message
+    raise _Failed(Verdict.BAD_SIGNATURE, complaint)

@@ -67,7 +67,7 @@ class Client:
         service = self._services.get(name)
         if service is None:
             raise UnknownService(f"there is no service {name!r} to call")
-        check_all(service.request, request)
+        check_all(service.request, request, service.optional)
         request_id = request_id or self._entropy(16)
         try:
             return self._exchange(service, request, request_id)

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from pes_sim.clock import parse_iso
-from pes_sim.errors import HostileDirectory, LayoutError, UsageError
+from pes_sim.errors import HostileDirectory, UsageError
 from pes_sim.indicium import layout as layouts
 from pes_sim.psd.fields import BY_NAME, check
 from pes_sim.psd.owned import read_regular
+from pes_sim.psd.piece import check_layout
 from pes_sim.psd.policy import Regime
 from pes_sim.psd.profile import Profile
 
@@ -57,8 +58,7 @@ def check_new(config: MeterConfig, departments: Mapping[str, str], start: int | 
             raise UsageError(f"{text!r} is no name", hint="Allowed: printable characters")
     for code in departments:
         check(BY_NAME["reference"], code.encode())
-    if not layouts.load(config.layout).writable:
-        raise LayoutError(f"layout {config.layout} is read-only", hint="A meter needs one that can be made")
+    check_layout(layouts.load(config.layout))
     first, last = (parse_iso(day) for day in _STARTS)
     if start is not None and not first <= start <= last:
         raise UsageError("the virtual clock cannot begin there", hint=f"Allowed: {_STARTS[0]} to {_STARTS[1]}")

@@ -41,7 +41,7 @@ from pes_sim.money import dollars
 from pes_sim.psd.device import Psd
 from pes_sim.psd.fields import BY_NAME as FIELDS
 from pes_sim.psd.fields import Values, check, check_all, pack, unpack
-from pes_sim.psd.piece import PieceKind, today
+from pes_sim.psd.piece import ASKED_BESIDES, PieceKind, today
 from pes_sim.psd.policy import Regime
 from pes_sim.psd.selftest import TestName
 from pes_sim.psd.services import BY_NAME as PSD_SERVICES
@@ -49,6 +49,8 @@ from pes_sim.psd.services import Service
 
 _REPORTS: Final = frozenset({EXCHANGES["check_in"].begin, EXCHANGES["withdraw"].begin})
 """Services of the PSD that report its log to the provider."""
+_PLAIN: Final = len(BY_NAME["print_piece"].request)
+"""Fields of a print request that asks for nothing besides."""
 _CHUNK: Final = 6
 """Departments in one answer: they fit the smallest frame, whatever their names are written in."""
 _NOBODYS: Final = "?"
@@ -117,7 +119,7 @@ class MeterDevice:
                     self._complaint, self._compared = "", False
                 return answer
             service = BY_NAME[name]
-            check_all(service.request, request)
+            check_all(service.request, request, service.optional)
             answer = self._own[name](request, request_id, now)
             return {field.name: answer[field.name] for field in service.reply}
 
@@ -163,6 +165,8 @@ class MeterDevice:
             "destination": request["destination"],
             "reference": request["department"].encode(),
         }
+        if len(request) > _PLAIN:
+            asked |= {name: request[name] for name in ASKED_BESIDES if request.get(name)}
         piece = self._waiting.get(request_id) or self._store.find(request_id)
         if piece is None:
             if self._complaint:
@@ -176,7 +180,7 @@ class MeterDevice:
             answer = self._session.execute("dispense", asked, request_id=request_id, now=now)
             piece = self._piece({**asked, **answer, "request_id": request_id})
             self._take_over(piece)
-        elif any(piece.asked()[name] != value for name, value in asked.items()):
+        elif self._asked(piece) != asked:
             raise RequestIdReused(
                 "this request id printed another piece", hint="A retry repeats the whole request; else a new id"
             )
@@ -229,6 +233,11 @@ class MeterDevice:
         return self._session.execute(exchange.complete, answer, request_id=steps[1], now=now)
 
     # Its helpers
+
+    def _asked(self, piece: StoredPiece) -> dict[str, int | str | bytes]:
+        """What the piece was asked for with; what is not in the database is in the indicium."""
+        values = self._layout.unpack(piece.indicium).values
+        return piece.asked() | {name: values[name] for name in ASKED_BESIDES if values.get(name)}
 
     def _look_again(self) -> None:
         """What the meter has to know of its PSD, which a new licence may change."""

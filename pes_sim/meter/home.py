@@ -41,12 +41,13 @@ from pes_sim.meter.store import MeterStore
 from pes_sim.psd.device import Psd
 from pes_sim.psd.faults import Fault, FaultyStorage
 from pes_sim.psd.fields import Values
+from pes_sim.psd.keys import SLOTS, Slot
 from pes_sim.psd.owned import OwnDirectory, check_kind, read_secret
 from pes_sim.psd.piece import signing
 from pes_sim.psd.rtc import Rtc
 from pes_sim.psd.selftest import TestName
 from pes_sim.psd.softkeys import MASTER_KEY_LENGTH, SoftwareKeyStoreNotForProduction
-from pes_sim.psd.storage import DirectoryLock, FileStorage, Slot, Storage, write_atomically
+from pes_sim.psd.storage import DirectoryLock, FileStorage, MediumSlot, Storage, write_atomically
 from pes_sim.psd.vault import FileVault, MemoryVault
 
 PARTS: Final = (
@@ -68,6 +69,8 @@ class Registrar(Centre, Protocol):
         self, *, psd_serial: int, public_key: bytes, message_key: bytes, nonce: bytes, licensing_zip: str,
         customer: str, utc_offset_minutes: int,
     ) -> bytes: ...  # fmt: skip
+
+    def new_mac_key(self, psd_serial: int, challenge: Values, transport_key: bytes) -> bytes: ...
 
 
 class StoredClock(VirtualClock):
@@ -128,7 +131,7 @@ class MeterHome:
         self.failing: frozenset[TestName] = frozenset()
         """Self-tests of the PSD that fail, from the next power-on."""
         self._files = FileStorage(directory / "psd")
-        self._slot = Slot(self._files)
+        self._slot = MediumSlot(self._files)
         self._storage: Storage = self._slot.storage
         self._store: MeterStore | None = None
         self._let_go = False
@@ -295,10 +298,11 @@ def _manufacture(home: MeterHome, registrar: Registrar) -> Values:
 
     secret = draw(METER_SECRET_LENGTH)
     write_atomically(home.directory / "meter.key", secret, 0o600)
-    curve = signing(layouts.load(config.layout))[0]
+    signs = signing(layouts.load(config.layout))
+    transport = draw(SLOTS[Slot.TRANSPORT].longest) if signs.slot is Slot.MAC else b""
     made = step(
         "initialize", psd_serial=config.psd_serial, trust_anchor=registrar.trust_anchor, user_secret=secret,
-        transport_key=b"", profile=config.profile, regime=config.regime, curve=curve.value,
+        transport_key=transport, profile=config.profile, regime=config.regime, curve=signs.curve.value,
     )  # fmt: skip
     licence = registrar.authorize(
         psd_serial=config.psd_serial, public_key=made["public_key"], message_key=made["message_key"],
@@ -308,6 +312,8 @@ def _manufacture(home: MeterHome, registrar: Registrar) -> Values:
     step("authorize", message=licence)
     log_in(psd, secret, config.psd_serial, home.clock.now())
     step("checkin_complete", message=registrar.check_in(step("checkin_begin")["message"]))
+    if transport:
+        step("load_key", message=registrar.new_mac_key(config.psd_serial, step("challenge"), transport))
     return step("get_certificates")
 
 

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from pes_sim.errors import MoneyError, NoRate, UsageError
+from pes_sim.indicium.layout import Layout
 from pes_sim.meter.rates import Category, RateBook, RateTable, ounces
 from pes_sim.money import dollars, parse
 from pes_sim.psd.piece import DATE_ADVANCE_DAYS
 
 REQUIRED: Final = ("date", "department", "mail_class", "weight_oz", "destination")
-OPTIONAL: Final = ("text", "amount")
+OPTIONAL: Final = ("text", "amount", "tracking_number", "extra_services")
 _MOST_POSTAGE: Final = (1 << 24) - 1
 _WEIGHT: Final = re.compile(r"([0-9]{1,6})(?:\.([0-9]{1,2})0*)?")
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -43,6 +44,8 @@ class JobPiece:
     destination: str
     text: str = ""
     amount_mills: int = 0
+    tracking_number: str = ""
+    extra_services: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +79,16 @@ class _Bad(Exception):
         self.allowed = allowed
 
 
-def read_job(path: Path, *, today: date, departments: Collection[str], rates: RateBook) -> Job:
-    """Reads the whole file. Raises `UsageError` for one that is no mail job at all."""
+def read_job(
+    path: Path, *, today: date, departments: Collection[str], rates: RateBook, layout: Layout | None = None
+) -> Job:
+    """Reads the whole file. Raises `UsageError` for one that is no mail job at all.
+
+    `layout`: the meter's; without it a tracking number or extra services are taken as they are.
+    """
     pieces: list[JobPiece] = []
     problems: list[Problem] = []
-    reader = _RowReader(today, departments, rates)
+    reader = _RowReader(today, departments, rates, layout)
     rows = read_rows(path)
     first, header = next(rows, (1, []))
     columns = _columns(path, first, header)
@@ -149,7 +157,11 @@ def _shown(cell: str) -> str:
 class _RowReader:
     """Turns a row's cells into a piece, and collects what is wrong with every cell of it."""
 
-    def __init__(self, today: date, departments: Collection[str], rates: RateBook) -> None:
+    def __init__(
+        self, today: date, departments: Collection[str], rates: RateBook, layout: Layout | None = None
+    ) -> None:
+        self._layout = layout
+        self._codecs = {name: encode for name, _, _, encode, _ in layout.codecs} if layout else {}
         self._today = today
         self._last = date.fromordinal(min(today.toordinal() + DATE_ADVANCE_DAYS, date.max.toordinal()))
         self._departments = sorted(departments)
@@ -174,10 +186,14 @@ class _RowReader:
         destination = take("destination", lambda cell: _destination(cell, category))
         rate = table.postage(category.name, weight) if category and weight else None
         amount = take("amount", lambda cell: _amount(cell, rate))
+        tracking = take("tracking_number", lambda cell: self._besides("tracking_number", "".join(cell.split())))
+        extra = take("extra_services", lambda cell: self._besides("extra_services", cell))
         if bad:
             return None, bad
         text = "".join(char if char.isprintable() else " " for char in cells.get("text", ""))
-        return JobPiece(line, day.isoformat(), department, category.name, weight, destination, text, amount), []
+        return JobPiece(
+            line, day.isoformat(), department, category.name, weight, destination, text, amount, tracking, extra
+        ), []
 
     def _date(self, cell: str) -> date:
         allowed = f"{self._today} to {self._last}, today, or +1 to +{DATE_ADVANCE_DAYS} days"
@@ -209,6 +225,18 @@ class _RowReader:
             raise _Bad(
                 f"unknown department {_shown(cell)}", ", ".join(self._departments[:12]) + more or "none is set up"
             )
+        return cell
+
+    def _besides(self, name: str, cell: str) -> str:
+        """What only some layouts have a place for."""
+        if cell and self._layout is not None:
+            if name not in self._codecs:
+                raise _Bad(f"{_shown(cell)} has no place in an indicium of layout {self._layout.name}", "empty")
+            try:
+                self._codecs[name](cell)
+            except ValueError as problem:
+                allowed = str(problem).removeprefix("must be ")
+                raise _Bad(f"{_shown(cell)} cannot be taken", f"{allowed}; or empty") from None
         return cell
 
 

@@ -205,13 +205,18 @@ class Meter:
         destination: str = "",
         mailing_date: str = "",
         amount_mills: int = 0,
+        tracking_number: str = "",
+        extra_services: str = "",
         request_id: bytes = b"",
     ) -> Printed:
         """Prints one piece: debits the rate table's postage (or `amount_mills`, never less) and gives the indicium.
 
         `weight` in 1/100 oz; `destination` of 5, 9 or 11 digits or empty; `mailing_date` as YYYY-MM-DD, empty for the
-        meter's today. The same `request_id` (16 bytes) gives the same indicium and debits nothing more.
+        meter's today. `tracking_number` (20 or 22 digits) and `extra_services` (names of the layout's, joined by +) are
+        for layouts that have a place for them, as imi_max has. The same `request_id` (16 bytes) gives the same indicium
+        and debits nothing more.
         """
+        besides = {"tracking_number": tracking_number, "extra_services": extra_services}
         answer = self._caller.call(
             "print_piece",
             {
@@ -221,6 +226,7 @@ class Meter:
                 "destination": destination,
                 "mailing_date": mailing_date or self.status().today,
                 "declared_mills": amount_mills,
+                **{name: value for name, value in besides.items() if value},
             },
             request_id=request_id,
         )

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -52,6 +53,23 @@ _MISSING: Final = "\N{LOZENGE}"
 _ELLIPSIS: Final = "\N{HORIZONTAL ELLIPSIS}"
 _LONGEST: Final = 400  # characters of a line that are looked at; no line of the page has room for as many
 
+USUAL: Final = (
+    "US POSTAGE | SPECIMEN",
+    "{postage}",
+    "{mail_class} | {weight}",
+    "{date} | ZIP {origin_zip}",
+    "{meter} | PIECE {piece_count}",
+    "{provider}",
+)
+"""The human-readable text of a layout that has none of its own."""
+_STEPS: Final = (
+    (11, BOLD, 8), (18, BOLD, 18), (11, BOLD, 8), (10, REGULAR, 8), *(4 * ((10, REGULAR, 7),)),
+)  # fmt: skip
+"""For each line of it: how far below the last one, in which font, and how large."""
+_ROOM: Final = 70.0
+"""Points that the lines have; more of them stand closer together."""
+_NAMED: Final = re.compile(r"\{([a-z_]+)\}")
+
 _MONTHS: Final = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _RUN: Final = re.compile(rb"\x01+")
 
@@ -77,6 +95,10 @@ class Imprint:
     text: str = ""
     reference: str = ""
     weight_text: str = ""
+    tracking_number: str = ""
+    extra_services: str = ""
+    lines: Sequence[str] = ()
+    """The layout's human-readable text; none for the usual one."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[0-9]{5}", self.origin_zip):
@@ -174,22 +196,36 @@ def _indicium_text(canvas: Canvas, imprint: Imprint, side: int) -> None:
     """What people read in the indicium (DMM 604.4): postal markings and the provider's name, nothing else."""
     box, left = indicium_box(side), symbol_box(side).right + QUIET_MODULES * MODULE + _GAP
     top = (box.bottom + box.top - _BANNER + _COLUMN[1]) / 2
-    day = imprint.mailing_date
-    mailed = f"{_MONTHS[day.month - 1]} {day.day:02d} {day.year}"
-    lines = (
-        (11, BOLD, 8, "US POSTAGE", "SPECIMEN"),
-        (29, BOLD, 18, money.dollars(imprint.postage_mills), ""),
-        (40, BOLD, 8, imprint.mail_class, imprint.weight_text),
-        (50, REGULAR, 8, mailed, f"ZIP {imprint.origin_zip}"),
-        (60, REGULAR, 7, imprint.meter_serial, f"PIECE {imprint.piece_count}"),
-        (70, REGULAR, 7, PROVIDER, ""),
-    )
-    for down, font, size, text, end in lines:
+    filled = [line for line in (fill(template, imprint) for template in imprint.lines or USUAL) if any(line)]
+    steps = [_STEPS[index] for index in range(len(filled))]
+    tight = min(1.0, _ROOM / sum(step for step, _, _ in steps))
+    down = 0.0
+    for (step, font, full), (text, end) in zip(steps, filled, strict=True):
+        down, size = down + step * tight, full * tight
         end = fit(end, font, size, _COLUMN[0] / 2)
         if end:
             canvas.setFont(font, size)
             canvas.drawRightString(box.right, top - down, end)
         _line(canvas, left, top - down, font, size, text, box.right - left - _width(end + "  ", font, size))
+
+
+def fill(template: str, imprint: Imprint) -> tuple[str, str]:
+    """A line of human-readable text with its values, in its left half and its right one."""
+    day = imprint.mailing_date
+    values = {
+        "postage": money.dollars(imprint.postage_mills),
+        "date": f"{_MONTHS[day.month - 1]} {day.day:02d} {day.year}",
+        "mail_class": imprint.mail_class,
+        "weight": imprint.weight_text,
+        "origin_zip": imprint.origin_zip,
+        "meter": imprint.meter_serial,
+        "piece_count": str(imprint.piece_count),
+        "provider": PROVIDER,
+        "tracking_number": imprint.tracking_number,
+        "extra_services": imprint.extra_services.replace("_", " ").replace("+", ", ").upper(),
+    }
+    left, _, right = _NAMED.sub(lambda found: values[found[1]], template).partition("|")
+    return left.strip(), right.strip()
 
 
 def _return_address(canvas: Canvas, imprint: Imprint, right: float) -> None:

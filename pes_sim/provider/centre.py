@@ -19,6 +19,7 @@ from pes_sim.clock import Clock
 from pes_sim.entropy import Entropy
 from pes_sim.errors import BadMessage, FieldError, RefusedByProvider, StaleMessage, StorageFailed
 from pes_sim.money import dollars
+from pes_sim.provider import mackeys
 from pes_sim.provider.answers import Answer, Answers
 from pes_sim.provider.decisions import Decide, Decider, Decision
 from pes_sim.provider.judgement import BOOKS, unrecoverable
@@ -28,6 +29,7 @@ from pes_sim.provider.registry import Registered, Registry
 from pes_sim.provider.store import check_database, open_engine
 from pes_sim.psd import inbox, locks, messages
 from pes_sim.psd.fields import Values
+from pes_sim.psd.keys import Slot, wrap_secret
 from pes_sim.psd.manufacture import check_zip
 from pes_sim.psd.owned import OwnDirectory
 from pes_sim.psd.registers import REGISTERS
@@ -69,6 +71,7 @@ class DataCentre:
             raise StorageFailed(f"{directory} cannot be used: {problem.strerror}") from None
         self._clock = clock
         self._entropy = entropy
+        self._directory = directory
         self._database = directory / "provider.sqlite"
         # Once there is a database, the keys have been used: new ones would make every meter's messages worthless.
         self._pki = Pki(directory, entropy, clock.now(), may_make=not self._database.exists())
@@ -223,6 +226,13 @@ class DataCentre:
                 moved = {name: said[name] for name in ("licensing_zip", "customer")}
                 self._registry.update(connection, psd_serial, **moved)
             return message
+
+    def new_mac_key(self, psd_serial: int, challenge: Values, transport_key: bytes) -> bytes:
+        """The order that loads a new key for the MACs of a PSD's indicia, wrapped under its transport key."""
+        key = self._entropy(mackeys.KEY_LENGTH)
+        mackeys.remember(self._directory, psd_serial, key)  # before it can be used: what it makes is to be checked
+        wrapped = wrap_secret(Slot.MAC, transport_key, key)
+        return self.order("key_load", psd_serial, challenge, slot=Slot.MAC.value, wrapped_secret=wrapped)
 
     def login(self, psd_serial: int, challenge: Values) -> bytes:
         """The proof by which the provider itself opens a session with a PSD."""

@@ -15,7 +15,7 @@ from pes_sim.clock import DAY, SECOND
 from pes_sim.entropy import Entropy
 from pes_sim.errors import BadCertificate
 from pes_sim.indicium.certificates import Purpose
-from pes_sim.psd.keys import P256_ORDER, raw_signature, signing_algorithm
+from pes_sim.psd.keys import CURVES, P256_ORDER, Curve, curve_class, raw_signature, signing_algorithm
 from pes_sim.psd.owned import read_regular, read_secret
 from pes_sim.psd.storage import write_atomically
 
@@ -64,11 +64,11 @@ class Pki:
     @staticmethod
     def check_point(point: bytes) -> None:
         """Raises `BadCertificate` unless `point` is a public key on P-256: what it signs could never be checked."""
-        _public_key(point)
+        _public_key(point, Curve.P256)
 
     def issue_psd(self, point: bytes, psd_serial: int, number: int, now: int) -> bytes:
         """A certificate in DER for a PSD's key, on P-256 or P-224. `number`, its serial number, must fit four bytes."""
-        key = _public_key(point)
+        key = _public_key(point, Curve.P224 if len(point) == CURVES[Curve.P224].point else Curve.P256)
         name = _name(f"PES-SIM PSD {psd_serial:010d}", Purpose.PSD, str(psd_serial))
         certificate = _certificate(name, self.ca.name, key, self.ca.key, number, now, LEAF_YEARS, ca=False)
         return _der(certificate)
@@ -127,13 +127,13 @@ def pem(der: bytes) -> bytes:
     return x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM)
 
 
-def _public_key(point: bytes) -> ec.EllipticCurvePublicKey:
+def _public_key(point: bytes, curve: Curve) -> ec.EllipticCurvePublicKey:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     try:
-        return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
+        return ec.EllipticCurvePublicKey.from_encoded_point(curve_class(curve), point)
     except ValueError:
-        raise BadCertificate("the PSD's public key is not a point on P-256") from None
+        raise BadCertificate(f"the PSD's public key is not a point on {curve}") from None
 
 
 def _key(entropy: Entropy) -> ec.EllipticCurvePrivateKey:

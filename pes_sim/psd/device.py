@@ -37,7 +37,7 @@ from pes_sim.psd.condition import Condition
 from pes_sim.psd.dispensing import LOG_LIMIT, SPENDING, Dispenser
 from pes_sim.psd.fields import Values, check_all, pack
 from pes_sim.psd.inbox import open_order, rolled_back, uses_challenge
-from pes_sim.psd.keys import KeyStore
+from pes_sim.psd.keys import KeyStore, Slot
 from pes_sim.psd.lifecycle import Event, Lock, State
 from pes_sim.psd.nvram import BANK, Kind, Record
 from pes_sim.psd.outcome import Tools
@@ -73,8 +73,9 @@ class Psd:
         failing: frozenset[TestName] = frozenset(),
     ) -> None:
         piece.check_layout(layout)
-        self._curve = piece.signing(layout)[0]
-        self._needs = {service.name: services.needs(service, self._curve) for service in services.SERVICES}
+        signing = piece.signing(layout)
+        self._curve, mac = signing.curve, signing.slot is Slot.MAC
+        self._needs = {service.name: services.needs(service, self._curve, mac=mac) for service in services.SERVICES}
         self._keys = keys
         self._storage = storage
         self._clock = DeviceClock(rtc)
@@ -111,7 +112,7 @@ class Psd:
         service = services.BY_NAME.get(name)
         if service is None:
             raise UnknownService(f"there is no service {name!r}")
-        check_all(service.request, request)
+        check_all(service.request, request, service.optional)
         try:
             self._tick(now, reading=not service.changes)
             if service.changes:

@@ -29,9 +29,9 @@ KIND_OF: Final[Mapping[str, PieceKind]] = {
 BATCH: Final = "dispense_batch"
 SPENDING: Final = frozenset({*KIND_OF, BATCH})
 _ASKED_IN_A_BATCH: Final = fields("postage_mills mailing_date mail_class weight destination reference")
+_BESIDES_IN_A_BATCH: Final = fields("tracking_number extra_services")
 LOG_LIMIT: Final = 1_000_000
 """Records that may wait for the provider's acknowledgement."""
-_ASKED: Final = ("postage_mills", "mailing_date", "mail_class", "weight", "destination")
 
 
 class Dispenser:
@@ -42,6 +42,9 @@ class Dispenser:
         self._keys = keys
         self._layout = layout
         self._log_limit = log_limit
+        signing = piece.signing(layout)
+        self._mac_length = signing.length if signing.slot is Slot.MAC else 0
+        """Bytes that are printed of a MAC; 0 where indicia are signed."""
         self._printer: Printer | None = None
 
     def renew(self) -> None:
@@ -79,7 +82,7 @@ class Dispenser:
         for number, item in enumerate(request["pieces"]):
             try:
                 asked = unpack(item)
-                check_all(_ASKED_IN_A_BATCH, asked)
+                check_all(_ASKED_IN_A_BATCH, asked, _BESIDES_IN_A_BATCH)
                 done = self._new(PieceKind.STANDARD, asked, request_id, registers)
             except PesError as refusal:
                 refusal.message = f"piece {number} of the batch: {refusal.message}"
@@ -102,18 +105,22 @@ class Dispenser:
         """Whether the record was made for this request."""
         batch = [piece.decode(single.body) for single in each_piece(record)]
         if record.kind is Kind.BATCH:
-            return name == BATCH and [self._asked(done) for done in batch] == [unpack(p) for p in request["pieces"]]
+            if name != BATCH:
+                return False
+            asked = [_without_empty(unpack(item)) for item in request["pieces"]]
+            return [self._asked(done) for done in batch] == asked
         done = batch[0]
         if KIND_OF.get(name) is not done.kind:
             return False
         if done.kind is PieceKind.REPRINT:
             return request == {"original": done.original}
-        return self._asked(done) == ({"postage_mills": 0} | request)
+        return self._asked(done) == {"postage_mills": 0} | _without_empty(request)
 
     def _asked(self, done: Piece) -> Values:
         """The request that a piece was made for."""
         values = self._layout.unpack(done.signed + bytes(self._layout.signature.length)).values
-        return {"reference": done.reference} | {field: values[field] for field in _ASKED}
+        besides = {name: values[name] for name in piece.ASKED_BESIDES if values.get(name)}
+        return {"reference": done.reference} | {name: values[name] for name in piece.ASKED} | besides
 
     def entry(self, record: Record) -> Values:
         """The entry of the log for people and programs outside, by the fields of `services.LOG_ENTRY`."""
@@ -139,8 +146,15 @@ class Dispenser:
         piece.check_date(request["mailing_date"], books.time, books.state.utc_offset_minutes)
         after = before.debit(request["postage_mills"])
         signed = self._print().signed_bytes(request, after)
-        signature = self._keys.sign(Slot.INDICIUM, signed)
+        signature = self._mac(signed) if self._mac_length else self._keys.sign(Slot.INDICIUM, signed)
         return Piece(kind, request_id, books.time, after, request["reference"], signed, signature)
+
+    def _mac(self, signed: bytes) -> bytes:
+        if not self._keys.has(Slot.MAC):
+            raise RefusedInState(
+                "no key for the MAC of an indicium was loaded", hint="The provider loads it: load_key, slot mac"
+            )
+        return self._keys.mac(Slot.MAC, signed)[: self._mac_length]
 
     def _reprint(self, request: Values, request_id: bytes) -> Piece:
         books, number = self._books, request["original"]
@@ -186,3 +200,8 @@ class Dispenser:
                 software_id=s.software.software_id,
             )
         return self._printer
+
+
+def _without_empty(request: Values) -> Values:
+    """A request where what may be left out is left out when it is empty, which is the same."""
+    return {name: value for name, value in request.items() if value or name not in piece.ASKED_BESIDES}

@@ -129,6 +129,8 @@ FIELDS: Final = (
     Field(46, "indicium", Form.BYTES, 128, "The signed payload of the indicium"),
     Field(47, "record", Form.UINT, _U63, "Number of the log record that holds the debit"),
     Field(48, "request_id", Form.BYTES, 16, "The id of the request that dispensed the piece"),
+    Field(89, "tracking_number", Form.TEXT, 22, "Tracking number of 20 or 22 digits; for layouts that have one"),
+    Field(90, "extra_services", Form.TEXT, 200, "Extra services by the names the layout gives them, joined by +"),
     Field(49, "piece_kind", Form.TEXT, 20, "standard, date correction, amount correction or reprint"),
     # Messages between PSD and provider
     Field(50, "message", Form.BYTES, 3000, "A COSE_Sign1 message (RFC 9052)"),
@@ -231,16 +233,20 @@ def check(wanted: Field, value: Any) -> None:
     raise FieldError(f"field {wanted.name} must be {wanted.form} {most} {wanted.limit}", field=wanted.name)
 
 
-def check_all(row: Sequence[Field], values: Mapping[str, object]) -> None:
-    """Raises `FieldError` unless `values` has just the fields of `row`, each holding what it may."""
+def check_all(row: Sequence[Field], values: Mapping[str, object], optional: Sequence[Field] = ()) -> None:
+    """Raises `FieldError` unless `values` has the fields of `row`, and of `optional` any, each holding what it may."""
     for wanted in row:
         value = values.get(wanted.name)
         if value is None and wanted.name not in values:
             raise FieldError(f"field {wanted.name} is missing", field=wanted.name)
         check(wanted, value)
     if len(row) != len(values):
-        unknown = sorted(set(values) - {known.name for known in row})
-        raise FieldError(f"unknown field {', '.join(unknown)}", field=unknown[0])
+        given = [extra for extra in optional if extra.name in values]
+        unknown = sorted(set(values) - {known.name for known in (*row, *given)})
+        if unknown:
+            raise FieldError(f"unknown field {', '.join(unknown)}", field=unknown[0])
+        for extra in given:
+            check(extra, values[extra.name])
 
 
 @lru_cache(maxsize=256)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import date
 from enum import Enum
 from typing import Any, Final, NamedTuple
@@ -17,7 +17,8 @@ from pes_sim.clock import DAY, MINUTE, iso
 from pes_sim.errors import BadDate, IntegrityError, LayoutError, MoneyError
 from pes_sim.indicium.codings import iso_date
 from pes_sim.indicium.layout import SPECIMEN_PROVIDER, Layout, Packer
-from pes_sim.psd.keys import Curve
+from pes_sim.indicium.signature import LENGTHS
+from pes_sim.psd.keys import Curve, Slot
 from pes_sim.psd.registers import Registers
 
 DATE_ADVANCE_DAYS: Final = 30
@@ -27,6 +28,7 @@ MODEL_ID: Final = "S1"
 MOST_BYTES: Final = 128
 ALGORITHM_ECDSA_P256: Final = 2
 ALGORITHM_ECDSA_P224: Final = 3
+ALGORITHM_HMAC_SHA256: Final = 4
 """Assumed: the real numbers are not public."""
 
 _EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
@@ -156,35 +158,76 @@ def check_postage(postage: int) -> None:
         )
 
 
+ASKED: Final = ("postage_mills", "mailing_date", "mail_class", "weight", "destination")
+"""What every piece is asked with, and every indicium bears: the log keeps indicia, and a retry is told by them."""
+ASKED_BESIDES: Final = ("tracking_number", "extra_services")
+"""What a piece may be asked with, where the layout has a place for it. Empty is none."""
 _SAMPLE: Final[Mapping[str, Any]] = {
     "postage_mills": 1, "mailing_date": "2026-01-05", "mail_class": "first_class_letter", "weight": 1,
     "destination": "",
 }  # fmt: skip
+_PLAIN: Final = len(ASKED) + 1
+"""Fields of a request that asks for nothing besides: those, and the reference."""
 
 
-_SCHEMES: Final = {
-    ("ecdsa-p256-sha256", 64): (Curve.P256, ALGORITHM_ECDSA_P256),
-    ("ecdsa-p224-sha256", 56): (Curve.P224, ALGORITHM_ECDSA_P224),
+class Signing(NamedTuple):
+    """How a layout's indicia are signed: the key's curve and slot, the algorithm ID, and the signature's length.
+
+    A device whose indicia bear a MAC has an indicium key as well: its certificate says which device it is.
+    """
+
+    curve: Curve
+    slot: Slot
+    algorithm_id: int
+    length: int
+
+
+_SIGNINGS: Final = {
+    "ecdsa-p256-sha256": (Curve.P256, Slot.INDICIUM, ALGORITHM_ECDSA_P256),
+    "ecdsa-p224-sha256": (Curve.P224, Slot.INDICIUM, ALGORITHM_ECDSA_P224),
+    "hmac-sha256": (Curve.P256, Slot.MAC, ALGORITHM_HMAC_SHA256),
 }
-"""What a device can sign with: the layout's scheme and the signature's length; the curve, and its algorithm ID."""
 
 
-def signing(layout: Layout) -> tuple[Curve, int]:
-    """The curve that `layout` is signed with, and its algorithm ID. Raises `LayoutError` for one no device can make."""
-    scheme = (layout.signature.scheme, layout.signature.length)
+def signing(layout: Layout) -> Signing:
+    """How a device signs what it prints by `layout`. Raises `LayoutError` for one that no device can print by."""
+    scheme, length = layout.signature.scheme, layout.signature.length
     if not layout.writable:
         raise LayoutError(f"layout {layout.name} is read-only", hint="A device needs one that can be made")
-    if scheme not in _SCHEMES or layout.length > MOST_BYTES:
-        known = " or ".join(f"{name} of {length} bytes" for name, length in _SCHEMES)
-        raise LayoutError(f"layout {layout.name}: a device signs by {known}, {MOST_BYTES} bytes in all")
-    return _SCHEMES[scheme]
+    if scheme not in _SIGNINGS or layout.length > MOST_BYTES:
+        raise LayoutError(
+            f"layout {layout.name} has {layout.length} bytes signed by {scheme}",
+            hint=f"A device prints up to {MOST_BYTES} bytes, signed by {' or '.join(LENGTHS)}",
+        )
+    return Signing(*_SIGNINGS[scheme], length)
 
 
 def check_layout(layout: Layout) -> None:
     """Raises `LayoutError` unless a device can print by `layout`: before it is made, not at its first debit."""
-    Printer(layout, psd_serial=1, certificate_serial=1, origin_zip="20260", software_id=1).signed_bytes(
-        _SAMPLE, Registers(1, 0, 1, 1, 0)
-    )
+    missing = [name for name in ASKED if name not in {row.name for row in layout.fields}]
+    if layout.writable and missing:
+        raise LayoutError(
+            f"layout {layout.name} has no field {', '.join(missing)}",
+            hint=f"A device prints these in any order, whatever else: {', '.join(ASKED)}",
+        )
+    printer = Printer(layout, psd_serial=1, certificate_serial=1, origin_zip="20260", software_id=1)
+    unfilled = [row.name for row in layout.fields if row.name not in printer.filled]
+    if unfilled:
+        raise LayoutError(
+            f"layout {layout.name}: a device has nothing to put into {', '.join(unfilled)}",
+            hint=f"Give such a field a constant. What a device fills: {', '.join(FILLED)}",
+        )
+    sample = {**_SAMPLE, "mail_class": printer.any_class}
+    printer.signed_bytes(sample, Registers(1, 0, 1, 1, 0))
+
+
+_OF_THE_DEVICE: Final = (
+    "indicia_version", "provider_id", "model_id", "psd_serial", "algorithm_id", "certificate_serial", "origin_zip",
+    "software_id",
+)  # fmt: skip
+_OF_THE_REGISTERS: Final = ("piece_count", "ascending_mills", "descending_mills")
+FILLED: Final = (*_OF_THE_DEVICE, *_OF_THE_REGISTERS, *ASKED, *ASKED_BESIDES)
+"""The fields that a device has a value for, by name. A layout has those of `ASKED` and any of the others."""
 
 
 class Printer:
@@ -198,14 +241,23 @@ class Printer:
             "provider_id": SPECIMEN_PROVIDER,
             "model_id": MODEL_ID,
             "psd_serial": psd_serial,
-            "algorithm_id": signing(layout)[1],
+            "algorithm_id": signing(layout).algorithm_id,
             "certificate_serial": certificate_serial,
             "origin_zip": origin_zip,
             "software_id": software_id,
         }
         names = {row.name for row in layout.fields}
         self.layout = layout
+        self.filled: Set[str] = {*FILLED, *layout.constants}
         self._packer = Packer(layout, {name: value for name, value in fixed.items() if name in names})
+        self._left_out = [name for name in _OF_THE_REGISTERS if name not in names]
+        self._besides = [name for name in ASKED_BESIDES if name in names]
+
+    @property
+    def any_class(self) -> str:
+        """A class of mail that the layout has a number for."""
+        names = next((row.values for row in self.layout.fields if row.name == "mail_class"), {})
+        return next(iter(names), str(_SAMPLE["mail_class"]))
 
     def signed_bytes(self, request: Mapping[str, Any], after: Registers) -> bytes:
         """The bytes to sign for a request. Raises `LayoutError` for a value that its field cannot hold."""
@@ -219,4 +271,17 @@ class Printer:
             "weight": request["weight"],
             "destination": request["destination"],
         }
+        for name in self._left_out:
+            del values[name]
+        for name in self._besides:
+            values[name] = request.get(name, "")
+        if len(request) > _PLAIN:
+            self._check_besides(request)
         return self._packer.pack(values)
+
+    def _check_besides(self, request: Mapping[str, Any]) -> None:
+        """What is asked for is in the indicium, or refused; it is never dropped."""
+        for name in ASKED_BESIDES:
+            if request.get(name) and name not in self._besides:
+                hint = "IMI-MAX has one: pes-sim meter new --layout imi_max"
+                raise LayoutError(f"layout {self.layout.name} has no place for {name}", hint=hint, field=name)

@@ -59,7 +59,7 @@ class Reader:
             "utc_offset_minutes": s.utc_offset_minutes,
             "profile": s.profile.value,
             "regime": s.regime.value,
-            "curve": piece.signing(self._layout)[0].value,
+            "curve": piece.signing(self._layout).curve.value,
             "notice": notice + (" Keys are reproducible from a seed." if self._reproducible else ""),
         }
 

@@ -25,7 +25,8 @@ from pes_sim.psd.selftest import Algorithm
 
 
 class WithIndiciumKey(StrEnum):
-    """What a service does with the key of the indicia; the algorithm follows from the curve of the device's layout."""
+    """What a service does with the key of the indicia; the algorithm follows from the device's layout: its curve, or
+    HMAC where the indicia bear a MAC."""
 
     SIGN = "ECDSA sign on the curve of the indicia"
     VERIFY = "ECDSA verify on the same"
@@ -50,6 +51,8 @@ _PROVIDER: Final = frozenset({Role.PROVIDER})
 _AUDITORS: Final = frozenset({Role.INSPECTOR, Role.PROVIDER})
 
 _PIECE: Final = "postage_mills mailing_date mail_class weight destination reference"
+_TRACKED: Final = "tracking_number extra_services"
+"""What a piece may ask for besides, in a device whose layout has a place for it."""
 _DISPENSED: Final = "indicium record device_time " + REGISTER_FIELDS
 
 _RECORD: Final = (Algorithm.SHA_256, Algorithm.HMAC_SHA_256)
@@ -85,7 +88,7 @@ class Service:
     `signed`: its request is an order signed by the provider. `needs`: the algorithms that must have passed their
     self-tests. A service that needs one is an approved security service, and the service indicator of the 140-3 profile
     says so (ISO/IEC 19790). `grows`: a list in the request, and by how many bytes each item of it makes the answer
-    longer, at most.
+    longer, at most. `optional`: fields that a request may leave out.
     """
 
     code: int
@@ -100,11 +103,15 @@ class Service:
     signed: bool = False
     needs: tuple[Algorithm | WithIndiciumKey, ...] = ()
     grows: tuple[str, int] = ("", 0)
+    optional: tuple[Field, ...] = ()
 
 
-def needs(service: Service, curve: Curve) -> tuple[Algorithm, ...]:
-    """The algorithms that `service` needs in a device that signs indicia on `curve`."""
-    found = (_ALGORITHM[need, curve] if isinstance(need, WithIndiciumKey) else need for need in service.needs)
+def needs(service: Service, curve: Curve, *, mac: bool = False) -> tuple[Algorithm, ...]:
+    """The algorithms that `service` needs in a device with an indicium key on `curve`; or whose indicia bear a MAC."""
+    found = (
+        need if not isinstance(need, WithIndiciumKey) else Algorithm.HMAC_SHA_256 if mac else _ALGORITHM[need, curve]
+        for need in service.needs
+    )
     return tuple(dict.fromkeys(found))
 
 
@@ -117,9 +124,13 @@ def row(
     meaning: str,
     *,
     changes: bool = False,
+    optional: str = "",
 ) -> Service:
     """A row of a table of services, with its fields named in text. Here, and of the meter around the PSD."""
-    return Service(code, name, frozenset(states), fields(request), fields(reply), meaning, changes=changes)
+    return Service(
+        code, name, frozenset(states), fields(request), fields(reply), meaning, changes=changes,
+        optional=fields(optional),
+    )  # fmt: skip
 
 
 def _psd(
@@ -134,6 +145,7 @@ def _psd(
     changes: bool = True,
     needs: tuple[Algorithm | WithIndiciumKey, ...] = (),
     grows: tuple[str, int] = ("", 0),
+    optional: str = "",
 ) -> Service:
     """A row of the PSD's: every answer carries the service indicator, and some refusals go without saying."""
     signed = roles == _PROVIDER
@@ -143,7 +155,8 @@ def _psd(
     if needs or changes or signed:
         needs = (*_RECORD, *needs, *((Algorithm.ECDSA_P256_VERIFY,) if signed else ()))
         refusals.add(Status.SELF_TEST_FAILED)
-    made = row(code, name, states, request, reply + " service_indicator", meaning, changes=changes)
+    reply += " service_indicator"
+    made = row(code, name, states, request, reply, meaning, changes=changes, optional=optional)
     return replace(made, roles=roles, statuses=tuple(sorted(refusals)), signed=signed, needs=needs, grows=grows)
 
 
@@ -211,17 +224,17 @@ SERVICES: Final = (
 
     # Postage
     _psd(0x20, "dispense", _USER, _OPERATIONAL, _PIECE, _DISPENSED,
-         "One indicium, debited before it is answered", *_SPENDING, needs=_SIGN_INDICIA),
+         "One indicium, debited before it is answered", *_SPENDING, needs=_SIGN_INDICIA, optional=_TRACKED),
     _psd(0x21, "dispense_batch", _USER, _OPERATIONAL, "pieces",
          "indicia record device_time " + REGISTER_FIELDS,
          "Several indicia, debited together in one durable write, or none of them; `record` is the first one's",
          *_SPENDING, needs=_SIGN_INDICIA, grows=("pieces", piece.MOST_BYTES + 4)),
     _psd(0x22, "redate", _USER, _OPERATIONAL, "mailing_date mail_class weight destination reference", _DISPENSED,
          "A date correction: an indicium of zero postage, counted as a piece (DMM 604.4)", *_SPENDING,
-         needs=_SIGN_INDICIA),
+         needs=_SIGN_INDICIA, optional=_TRACKED),
     _psd(0x23, "correct_amount", _USER, _OPERATIONAL, _PIECE, _DISPENSED,
          "An amount correction: an indicium for the postage that was missing", *_SPENDING,
-         needs=_SIGN_INDICIA),
+         needs=_SIGN_INDICIA, optional=_TRACKED),
     _psd(0x24, "reprint", _USER, _OPERATIONAL, "original", _DISPENSED,
          "The same indicium once more for a spoiled print: logged and counted, no piece, no debit",
          Status.ID_BEYOND_REACH, Status.BAD_DATE, Status.LOG_FULL),

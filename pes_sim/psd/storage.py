@@ -47,7 +47,7 @@ class Storage(Protocol):
 _CALLS: Final = ("names", "create", "size", "read", "write", "sync", "remove", "close")
 
 
-class Slot:
+class MediumSlot:
     """Where a medium is plugged in, so that another can take its place while the device is on, between two requests.
 
     `storage` is handed to the device. A call through it costs what it costs without a slot: it is the medium's own.

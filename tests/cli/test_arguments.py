@@ -18,6 +18,11 @@ COMMANDS = [
     "print",
     "verify",
     "decode",
+    "layout",
+    "layout list",
+    "layout show",
+    "layout check",
+    "vectors",
     "meter",
     "meter new",
     "meter status",
@@ -79,7 +84,7 @@ def test_every_command_leads_to_a_function_that_is_there(name: str) -> None:
     from importlib import import_module
 
     run = below(build_parser())[name].get_default("run")
-    if name in ("", "meter", "bench"):
+    if name in ("", "layout", "meter", "bench"):
         assert run is None
     else:
         module, _, function = run.partition(":")

@@ -76,7 +76,7 @@ def test_all_options_of_a_new_meter_arrive(cli: Cli, tmp_path: Path) -> None:
         ("--clock virtual --start soon", "'soon' is not a date and time"),
         ("--clock virtual --start 1970-01-01", "the virtual clock cannot begin there"),
         ("--clock virtual --start 9999-01-01", "the virtual clock cannot begin there"),
-        ("--layout imi_max", "there is no layout 'imi_max'"),
+        ("--layout imi", "there is no layout 'imi'"),
         ("--layout ibi", "layout ibi is read-only"),
         ("--layout none.toml", "none.toml: cannot be read"),
         ("--departments none.csv", "none.csv cannot be read: No such file"),

@@ -198,7 +198,7 @@ def test_bytes_too_many_are_not_overlooked(cli: Cli, printed: Printed) -> None:
 
 
 def test_a_version_that_nobody_knows_is_said(cli: Cli, printed: Printed) -> None:
-    printed.bin.write_bytes(b"\xc9" + printed.payload[1:])
+    printed.bin.write_bytes(b"\xcb" + printed.payload[1:])
     assert verdict(cli, printed.bin) == "unknown_version"
 
 
@@ -376,7 +376,7 @@ def test_a_file_may_hold_the_payload_or_hex_digits(cli: Cli, tmp_path: Path, mon
         ("١٢", "not hex: '١' at character 1"),
         ("no/such/file.bin", "'no/such/file.bin' is neither a file nor hex digits"),
         ("/", "/ cannot be read: Is a directory"),
-        ("c9" * 114, "unknown indicia version 201"),
+        ("cb" * 114, "unknown indicia version 203"),
         ("ca", "truncated: the payload ends in field provider_id (bytes 1 to 3), 1 of 114 bytes"),
         ("ca" * 113, "truncated: the payload ends in field signature"),
         ("z" * 100_000, "is neither a file nor hex digits"),
@@ -395,7 +395,7 @@ def test_a_layout_may_be_forced_and_must_be_one(cli: Cli, printed: Printed, tmp_
     assert "there is no layout 'imi'" in cli("decode", "ff", "--layout", "imi").complaint()[0]
     (tmp_path / "x.toml").write_text("name = 1")
     broken = cli("decode", "ff", "--layout", tmp_path / "x.toml")
-    assert (broken.code, broken.complaint()[0].startswith(f"pes-sim: {tmp_path / 'x.toml'}: ")) == (2, True)
+    assert (broken.code, broken.complaint()[0].startswith(f"pes-sim: {tmp_path / 'x.toml'}, line 1: ")) == (2, True)
     assert "cannot be read" in cli("decode", "ff", "--layout", tmp_path / "none.toml").complaint()[0]
 
 

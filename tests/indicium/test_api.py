@@ -8,9 +8,10 @@ import pytest
 
 import pes_sim
 from pes_sim.errors import PayloadError, UsageError
+from pes_sim.indicium.layout import builtin
 from pes_sim.indicium.verify import Verdict
 from pes_sim.provider.pki import pem
-from tests.rig import operational
+from tests.rig import MAC_KEY, SERIAL, operational
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,29 @@ def test_one_certificate_or_several_can_be_given(files: tuple[bytes, Path, Path]
     payload, ca, psd = files
     assert pes_sim.verify(payload, ca=ca, psd=psd).verdict is Verdict.VALID
     assert pes_sim.verify(payload.hex(), ca=str(ca), psd=[str(ca), psd]).verdict is Verdict.VALID
+
+
+def test_a_mac_is_verified_with_the_providers_file_of_keys(files: tuple[bytes, Path, Path], tmp_path: Path) -> None:
+    payload = operational(layout=builtin("imi_min")).dispense()["indicium"]
+    keys = tmp_path / "keys"
+    keys.write_text(
+        f"# keys\n\n{SERIAL} {'00' * 32}\n  {SERIAL} {MAC_KEY.hex().upper()} # the newer one\n7 {'00' * 6}\n"
+    )
+    assert pes_sim.verify(payload, mac_keys=keys).verdict is Verdict.VALID
+    assert pes_sim.verify(payload, mac_keys=str(keys), layout="imi_min").verdict is Verdict.VALID
+    assert pes_sim.verify(payload, ca=files[1], psd=files[2]).verdict is Verdict.NO_KEY
+    assert pes_sim.verify(payload, mac_keys=keys, layout="imi_std").verdict is Verdict.UNKNOWN_VERSION
+
+
+@pytest.mark.parametrize("line", ["7", "7 xyz", "7 00 00", "x " + "00" * 32, "7 " + "00" * 65, "7 0011"])
+def test_a_bad_line_in_a_file_of_keys_is_named_and_not_shown(tmp_path: Path, line: str) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(f"1 {'ab' * 32}\n{line}\n")
+    with pytest.raises(UsageError, match="keys, line 2: not a PSD's key") as caught:
+        pes_sim.verify(b"x", mac_keys=keys)
+    assert str(caught.value).partition("keys, ")[2] == "line 2: not a PSD's key. Its serial number, and its key in hex"
+    with pytest.raises(UsageError, match="none cannot be read"):
+        pes_sim.verify(b"x", mac_keys=tmp_path / "none")
 
 
 @pytest.mark.parametrize(

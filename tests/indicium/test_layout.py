@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pes_sim.errors import LayoutError, PayloadError
 from pes_sim.indicium import layout as layouts
 from pes_sim.indicium.layout import BUILT_IN, Layout, builtin, load, recognise
+from pes_sim.indicium.sizes import CAPACITY
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "ibi_samples.json").read_text())
 FILES = Path(layouts.__file__).parent / "layouts"
@@ -62,6 +63,47 @@ def test_imi_std_has_its_fields_where_its_profile_says() -> None:
     assert layout.symbol == "44x44"
 
 
+def test_imi_max_is_imi_std_with_a_tracking_number_and_extra_services() -> None:
+    layout, standard = builtin("imi_max"), builtin("imi_std")
+    place = [(f.name, f.offset, f.length, f.coding) for f in layout.fields]
+    assert place[:16] == [(f.name, f.offset, f.length, f.coding) for f in standard.fields]
+    assert place[16:] == [("tracking_number", 50, 10, "tracking-le"), ("extra_services", 60, 1, "flags-le")]
+    assert (layout.signed_length, layout.signature.length, layout.length, layout.symbol) == (61, 64, 125, "44x44")
+    more = {"indicia_version": 204, "tracking_number": "9400100000000000000001", "extra_services": "certified_mail"}
+    assert layout.pack(VALUES | more).hex() == "cc" + PACKED[2:] + "01006abd22da9794fd01" + "01"
+    none = {"indicia_version": 204, "tracking_number": "", "extra_services": ""}
+    assert layout.pack(VALUES | none).hex() == "cc" + PACKED[2:] + "00" * 11
+
+
+def test_imi_min_has_no_registers_and_a_short_mac() -> None:
+    layout = builtin("imi_min")
+    names = [f.name for f in layout.fields]
+    assert not {"ascending_mills", "descending_mills", "certificate_serial"} & set(names)
+    assert (layout.signed_length, layout.signature.length, layout.signature.scheme) == (33, 16, "hmac-sha256")
+    assert layout.symbol == "32x32"
+    packed = layout.pack({name: value for name, value in VALUES.items() if name in names} | {"indicia_version": 201})
+    assert packed.hex() == "c93939533187d612000203000000e4020001293501244f0001006400e20cf60500"
+
+
+def test_a_withdrawal_has_no_version_and_is_found_by_its_name_only() -> None:
+    layout = builtin("withdrawal")
+    assert (layout.versions, layout.fields[0].name, layout.fields[0].offset) == (range(0), "provider_id", 0)
+    values: dict[str, Any] = {name: VALUES[name] for name in ("provider_id", "model_id", "psd_serial", "algorithm_id",
+                              "certificate_serial", "piece_count", "ascending_mills", "mailing_date")}  # fmt: skip
+    packed = layout.pack(values | {"control_sum_mills": 100_000, "postage_mills": 97_780})
+    parsed = layout.unpack(packed + bytes(64))
+    assert parsed.values["origin_zip"] == "00000"  # its constant: invalid, so that it never passes for postage
+    assert recognise(packed).name == "ibi"  # as 9 in ASCII is 57; so nobody goes by its first byte
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_built_in_layout_stands_in_the_smallest_symbol_that_shows_what_the_real_one_does(name: str) -> None:
+    layout = builtin(name)
+    assert layout.length <= CAPACITY[layout.symbol]
+    smaller = [size for size, capacity in CAPACITY.items() if layout.length <= capacity]
+    assert layout.symbol == smaller[0]
+
+
 def test_imi_std_packs_to_known_bytes() -> None:
     assert builtin("imi_std").pack(VALUES).hex() == PACKED
 
@@ -99,6 +141,18 @@ def test_a_truncated_payload_says_in_which_field_it_ends() -> None:
         assert expected in str(caught.value)
 
 
+@pytest.mark.parametrize("sample", VECTORS, ids=lambda sample: sample["name"])
+def test_a_real_sample_that_is_cut_off_says_in_which_field_it_ends(sample: dict[str, Any]) -> None:
+    layout, payload = builtin(sample["layout"]), bytes.fromhex(sample["hex"])
+    ends = [(f.offset + f.length, f.name) for f in layout.fields] + [(layout.length, "signature")]
+    for length in range(layout.length):
+        name = next(name for end, name in ends if length < end)
+        with pytest.raises(PayloadError, match=rf"ends in field {name} \(bytes \d+ to \d+\), {length} of") as caught:
+            layout.unpack(payload[:length])
+        assert caught.value.detail["field"] == name
+    assert layout.unpack(payload).signed == payload[: layout.signed_length]
+
+
 @pytest.mark.parametrize("provider", ["01", "02", "03", "04", "05", "06", "07", "00", "98"])
 def test_no_providers_id_but_the_specimens_can_be_made(provider: str) -> None:
     with pytest.raises(LayoutError, match=f"provider ID '{provider}' is refused"):
@@ -106,13 +160,27 @@ def test_no_providers_id_but_the_specimens_can_be_made(provider: str) -> None:
 
 
 def test_a_layout_that_hides_a_real_provider_behind_another_name_packs_nothing() -> None:
-    changed = document()
+    changed = document() | {"construct": "VENDOR"}
     changed["field"][1].update(name="model_id")
     changed["field"][2].update(name="provider_id")
     layout = Layout(changed, "vendor.toml")
     layout.pack({**VALUES, "model_id": "08"})
-    with pytest.raises(LayoutError, match="would read as the real provider 07"):
+    with pytest.raises(LayoutError, match="bytes 1 and 2 would read as the real provider 07"):
         layout.pack({**VALUES, "model_id": "07"})
+
+
+def test_a_layout_without_versions_may_not_begin_with_a_real_provider_either() -> None:
+    changed = document() | {"construct": "VENDOR", "versions": []}
+    del changed["field"][0]
+    changed["field"][0].update(name="model_id")
+    changed["field"][1].update(name="provider_id")
+    for row in changed["field"]:
+        row["offset"] -= 1
+    layout = Layout(changed, "vendor.toml")
+    values = {name: value for name, value in VALUES.items() if name != "indicia_version"}
+    assert layout.pack({**values, "model_id": "08"}).startswith(b"0899")
+    with pytest.raises(LayoutError, match="bytes 0 and 1 would read as the real provider 07"):
+        layout.pack({**values, "model_id": "07"})
 
 
 def test_the_provider_is_never_left_to_a_default() -> None:
@@ -176,8 +244,8 @@ def test_any_bytes_of_the_length_unpack_and_are_kept_whole(payload: bytes) -> No
 
 
 def test_recognition_goes_by_the_version_byte() -> None:
-    assert {version: recognise(bytes([version])).name for version in (0, 80, 99, 202, 255)} == {
-        0: "ibi", 80: "ibi", 99: "ibi", 202: "imi_std", 255: "ibi_lite",
+    assert {version: recognise(bytes([version])).name for version in (0, 57, 80, 99, 201, 202, 204, 255)} == {
+        0: "ibi", 57: "ibi", 80: "ibi", 99: "ibi", 201: "imi_min", 202: "imi_std", 204: "imi_max", 255: "ibi_lite",
     }  # fmt: skip
     with pytest.raises(PayloadError, match="unknown indicia version 100") as caught:
         recognise(bytes([100]))
@@ -193,11 +261,13 @@ def test_every_field_says_whether_it_is_public_and_where_from() -> None:
         for row in builtin(name).describe(bytes([builtin(name).versions.start]) + bytes(200)):
             assert row.basis in ("public", "assumed")
             assert row.meaning
-            assert row.source or row.basis == "assumed"
+            assert row.source or row.name == "trailing"
 
 
 def test_the_fields_of_imi_std_are_assumed_but_for_the_provider() -> None:
-    assert [f.name for f in builtin("imi_std").fields if f.basis == "public"] == ["provider_id"]
+    for name in ("imi_min", "imi_std", "imi_max", "withdrawal"):
+        assert [f.name for f in builtin(name).fields if f.basis == "public"] == ["provider_id"]
+        assert builtin(name).signature.basis == "assumed"
 
 
 # Files of a user's own
@@ -211,6 +281,17 @@ def edit(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
     changed = document()
     change(changed)
     return changed
+
+
+def _as_mac_without_its_fields(changed: dict[str, Any]) -> None:
+    changed["signature"].update(scheme="hmac-sha256", length=16)
+    changed["field"][3].update(name="serial")
+    changed["field"][10].update(name="date")
+
+
+def _with_provider_and_model_exchanged(changed: dict[str, Any]) -> None:
+    changed["field"][1].update(name="model_id")
+    changed["field"][2].update(name="provider_id")
 
 
 BAD: list[tuple[str, Callable[[dict[str, Any]], object]]] = [
@@ -229,6 +310,10 @@ BAD: list[tuple[str, Callable[[dict[str, Any]], object]]] = [
     ("offset must be a whole number", lambda d: d["field"][3].update(offset="5")),
     ("length must be a whole number", lambda d: d["field"][3].update(length=4.0)),
     ("length must be a whole number from 1 to 512, not -40", lambda d: d["signature"].update(length=-40)),
+    ("signature is missing", lambda d: d.pop("signature")),
+    ("field is missing", lambda d: d.pop("field")),
+    ("construct is missing", lambda d: d.pop("construct")),
+    ("symbol must be a text", lambda d: d.update(symbol=44)),
     ("signature must be a table", lambda d: d.update(signature=7)),
     ("field must be a list of tables", lambda d: d.update(field=[])),
     ("field 1 must be a table", lambda d: d.update(field=[7])),
@@ -237,7 +322,8 @@ BAD: list[tuple[str, Callable[[dict[str, Any]], object]]] = [
     ("values must be names with numbers", lambda d: d["field"][12].update(values={"a": -1})),
     ("a number of its own each", lambda d: d["field"][12].update(values={"a": 1, "b": 1})),
     ("do not fit 2 bytes", lambda d: d["field"][12].update(values={"a": 70000})),
-    ("cannot be checked without the fields", lambda d: d["field"][5].update(name="certificate")),
+    ("cannot be checked without the fields certificate_serial", lambda d: d["field"][5].update(name="certificate")),
+    ("cannot be checked without the fields mailing_date, psd_serial", _as_mac_without_its_fields),
     ("needs the field provider_id", lambda d: d["field"][1].update(name="provider")),
     ("needs the field provider_id", lambda d: d["field"][1].update(coding="name-le", values={"99": 0x3130})),
     ("version 1 is IBI's", lambda d: d.update(versions=[1, 1])),
@@ -248,7 +334,61 @@ BAD: list[tuple[str, Callable[[dict[str, Any]], object]]] = [
     ("has basis 'sure'", lambda d: d["field"][3].update(basis="sure")),
     ("two fields have one name", lambda d: d["field"][3].update(name="model_id")),
     ("unknown symbol '45x45'", lambda d: d.update(symbol="45x45")),
-    ("114 bytes do not fit a 40x40 symbol, which holds 112", lambda d: d.update(symbol="40x40")),
+    (
+        "114 bytes do not fit a 40x40 symbol, which holds 112. The smallest that fits is 44x44",
+        lambda d: d.update(symbol="40x40"),
+    ),
+    (
+        "No size holds that much",
+        lambda d: d["field"].extend(
+            d["field"][15] | {"name": f"filler_{n}", "offset": 50 + 128 * n, "length": 128, "coding": "bytes"}
+            for n in range(13)
+        ),
+    ),
+    ("field stands 320 times, 256 is the most", lambda d: d.update(field=d["field"] * 20)),
+    ("an overlap of 2 bytes", lambda d: d["field"][3].update(offset=3)),
+    ("a gap of 1 byte\\.", lambda d: d["field"][3].update(offset=6)),
+    ("is public without a source", lambda d: d["field"][1].pop("source")),
+    ("the signature has basis 'x'", lambda d: d["signature"].update(basis="x")),
+    ("the signature is public without a source", lambda d: d["signature"].update(basis="public", source="")),
+    ("field mail_class needs the names it stands for", lambda d: d["field"][12].pop("values")),
+    ("field weight is uint-le, which knows no names", lambda d: d["field"][13].update(values={"a": 1})),
+    ("has values that are no bits", lambda d: d["field"][12].update(coding="flags-le")),
+    ("has values that are no bits", lambda d: d["field"][12].update(coding="flags-le", values={"a+b": 1})),
+    (
+        "constant must be a whole number from 0 to 255, not 256",
+        lambda d: d["field"][9].update(name="reserved", length=1, constant=256),
+    ),
+    (
+        "constant must be 2 bytes, not '00'. Of a bytes field it is written in hex",
+        lambda d: d["field"][2].update(name="reserved", coding="bytes", constant="00"),
+    ),
+    ("constant non-hexadecimal number", lambda d: d["field"][2].update(name="reserved", coding="bytes", constant="x")),
+    ("constant must be a whole number or a text", lambda d: d["field"][2].update(constant=1.5)),
+    ("field postage_mills is not the same on every piece", lambda d: d["field"][9].update(constant=1)),
+    ("nothing here signs by 'rsa'", lambda d: d["signature"].update(scheme="rsa")),
+    ("a signature of ecdsa-p256-sha256 has 64 bytes, not 63", lambda d: d["signature"].update(length=63)),
+    (
+        "a signature of hmac-sha256 has 4 to 32 bytes, not 3",
+        lambda d: d["signature"].update(scheme="hmac-sha256", length=3),
+    ),
+    ("IMI-STD has the provider at bytes 1 and 2, not from 3 on", _with_provider_and_model_exchanged),
+    ("version 80 is not above 99, and IMI-STD is", lambda d: d.update(versions=[80, 80], writable=False)),
+    (
+        "version 100 is above 99, and IBI-FULL is not",
+        lambda d: d.update(construct="IBI-FULL", versions=[99, 100], writable=False),
+    ),
+    ("byte 0 is the field indicia_version", lambda d: d["field"][0].update(name="version")),
+    ("text must be a list of up to 8 texts", lambda d: d.update(text="US POSTAGE")),
+    ("text must be a list of up to 8 texts", lambda d: d.update(text=["{postage}"] * 9)),
+    ("printable characters", lambda d: d.update(text=["{postage}", "a\nb"])),
+    (
+        "the line '{colour}' cannot be filled. In braces: postage, date",
+        lambda d: d.update(text=["{postage}", "{colour}"]),
+    ),
+    ("the line '}' cannot be filled", lambda d: d.update(text=["{postage}", "}"])),
+    ("the line 'a|b|c' cannot be filled", lambda d: d.update(text=["{postage}", "a|b|c"])),
+    ("leaves out {postage}. An indicium shows its amount", lambda d: d.update(text=["{date}"])),
 ]
 
 
@@ -259,6 +399,27 @@ def test_a_layout_that_cannot_work_is_refused_with_its_reason(
     with pytest.raises(LayoutError, match=complaint) as caught:
         Layout(edit(change), "vendor.toml")
     assert caught.value.message.startswith("vendor.toml: ")
+    assert ", line" not in caught.value.message
+
+
+def test_a_file_with_mistakes_says_the_first_by_its_line_and_how_many_there_are(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    text = (FILES / "imi_std.toml").read_text()
+    path.write_text(text.replace("length = 64", "length = 63"))
+    with pytest.raises(LayoutError, match=r"mine.toml, line \d+: a signature of ecdsa-p256-sha256 has 64") as caught:
+        load(str(path))
+    assert path.read_text().splitlines()[_line(caught.value) - 1] == "length = 63"
+    path.write_text(text.replace("length = 64", "length = 63").replace('"44x44"', '"45x45"'))
+    with pytest.raises(LayoutError, match="one more mistake: pes-sim layout check FILE lists all"):
+        load(str(path))
+    path.write_text(text.replace('basis = "assumed"', 'basis = "sure"'))
+    with pytest.raises(LayoutError, match="Public or assumed\\?; 15 more mistakes") as caught:
+        load(str(path))
+    assert caught.value.detail == {"mistakes": 16}
+
+
+def _line(problem: LayoutError) -> int:
+    return int(problem.message.split("line ")[1].split(":")[0])
 
 
 def test_a_file_of_ones_own_is_loaded_by_its_path(tmp_path: Path) -> None:
@@ -274,6 +435,9 @@ def test_a_file_of_ones_own_is_loaded_by_its_path(tmp_path: Path) -> None:
         (b"= nonsense", "not a TOML file"),
         (b"\xff\xfe", "not a TOML file"),
         (b"a = " + b"[" * 5000, "not a TOML file"),
+        (b'a = 1\ntitle = """\n', "line 2: not a TOML file"),
+        (b"a = 1\nb = \xff", "line 2: not a TOML file: it is not UTF-8 text"),
+        (b"#" * 140_000, "140000 bytes are no layout"),
         (None, "cannot be read"),
     ],
 )
@@ -287,5 +451,5 @@ def test_a_file_that_is_no_layout_is_named(tmp_path: Path, content: bytes | None
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(LayoutError, match="imi_std, ibi, ibi_lite"):
-        load("imi_max")
+    with pytest.raises(LayoutError, match="imi_min, imi_std, imi_max, withdrawal, ibi, ibi_lite"):
+        load("imi")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hmac
+
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from pes_sim.errors import BadSignature
+from pes_sim.indicium import signature
 from pes_sim.indicium.signature import SCHEMES, verify_p256
 
 KEY = ec.derive_private_key(12345, ec.SECP256R1())
@@ -50,3 +53,19 @@ def test_a_key_that_is_no_point_on_the_curve_is_refused() -> None:
 
 def test_the_schemes_are_those_that_layouts_name() -> None:
     assert set(SCHEMES) == {"ecdsa-p256-sha256", "ecdsa-p224-sha256"}
+
+
+def test_a_mac_is_the_first_bytes_of_the_whole_one() -> None:
+    whole = hmac.digest(b"key", b"message", "sha256")
+    for length in (4, 6, 16, 32):
+        signature.verify_hmac(b"key", b"message", whole[:length])
+    for wrong in (whole[1:17], whole + b"x", bytes(16)):
+        with pytest.raises(BadSignature, match="the MAC does not verify"):
+            signature.verify_hmac(b"key", b"message", wrong)
+    for short in (b"", whole[:3]):
+        with pytest.raises(BadSignature, match="at least 4 bytes"):
+            signature.verify_hmac(b"key", b"message", short)
+
+
+def test_every_scheme_has_its_lengths() -> None:
+    assert set(signature.LENGTHS) == set(signature.SCHEMES) | set(signature.MACS)

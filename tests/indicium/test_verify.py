@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,13 +13,14 @@ from hypothesis import strategies as st
 
 from pes_sim.clock import DAY
 from pes_sim.entropy import SeededEntropy
-from pes_sim.indicium.layout import builtin
+from pes_sim.indicium import layout as layouts
+from pes_sim.indicium.layout import Layout, builtin
 from pes_sim.indicium.verify import Report, Trust, Verdict, verify
 from pes_sim.provider.pki import Pki
 from pes_sim.psd.keys import Slot
 from pes_sim.psd.softkeys import SoftwareKeyStoreNotForProduction
 from pes_sim.psd.vault import MemoryVault
-from tests.rig import CERTIFICATE_SERIAL, NOON, SERIAL, TODAY, operational, pki
+from tests.rig import CERTIFICATE_SERIAL, MAC_KEY, NOON, SERIAL, TODAY, operational, pki
 
 IBI = bytes.fromhex(json.loads((Path(__file__).parents[1] / "vectors" / "ibi_samples.json").read_text())[0]["hex"])
 
@@ -55,7 +58,7 @@ def test_a_long_payload_has_the_wrong_length(good: tuple[bytes, Trust]) -> None:
 
 
 def test_an_unknown_version_is_one(good: tuple[bytes, Trust]) -> None:
-    assert verdict(verify(b"\xc9" + good[0][1:], good[1])) is Verdict.UNKNOWN_VERSION
+    assert verdict(verify(b"\xcb" + good[0][1:], good[1])) is Verdict.UNKNOWN_VERSION
 
 
 def test_a_real_providers_indicium_is_read_but_its_scheme_is_not_checked(good: tuple[bytes, Trust]) -> None:
@@ -132,6 +135,60 @@ def test_a_certificate_that_does_not_hold_on_the_mailing_date_is_expired(good: t
     for now in (NOON + 400 * DAY, NOON - 4000 * DAY):
         certificate = own_key_certificate(pki(), now=now)
         assert verdict(verify(payload, Trust(trust.anchor, [certificate]))) is Verdict.EXPIRED_CERTIFICATE
+
+
+def test_a_certificate_that_is_called_back_is_revoked(good: tuple[bytes, Trust]) -> None:
+    payload, trust = good
+    revoked = replace(trust, revoked=frozenset({CERTIFICATE_SERIAL}))
+    assert verdict(verify(payload, revoked)) is Verdict.REVOKED_CERTIFICATE
+    others = verify(payload, replace(trust, revoked=frozenset({CERTIFICATE_SERIAL + 1})))
+    assert verdict(others) is Verdict.VALID
+    assert [c.name for c in others.checks][-2:] == ["revocation", "signature"]
+
+
+# MACs
+
+
+@pytest.fixture(scope="module")
+def short() -> bytes:
+    return bytes(operational(layout=builtin("imi_min")).dispense()["indicium"])
+
+
+def test_a_mac_is_checked_with_the_secret_key_alone(short: bytes) -> None:
+    report = verify(short, Trust(secrets={SERIAL: [MAC_KEY]}))
+    assert verdict(report) is Verdict.VALID
+    assert [c.name for c in report.checks] == ["version", "length", "provider", "key", "signature"]
+    assert report.checks[-1].note == "hmac-sha256, its first 16 bytes, over the first 33 bytes"
+    assert (report.layout, report.values["postage_mills"]) == ("imi_min", 740)
+
+
+def test_a_mac_cannot_be_checked_without_the_key(short: bytes, good: tuple[bytes, Trust]) -> None:
+    for trust in (Trust(), good[1], Trust(secrets={SERIAL + 1: [MAC_KEY]})):
+        report = verify(short, trust)
+        assert verdict(report) is Verdict.NO_KEY
+        assert "cannot be checked without the key" in report.checks[-1].note
+
+
+def test_any_of_a_psds_keys_may_have_made_a_mac(short: bytes) -> None:
+    old_and_new = Trust(secrets={SERIAL: [b"an older key", MAC_KEY, b"a newer key"]})
+    assert verdict(verify(short, old_and_new)) is Verdict.VALID
+    assert verdict(verify(short, Trust(secrets={SERIAL: [b"another key", b"a third"]}))) is Verdict.BAD_SIGNATURE
+
+
+def test_every_altered_bit_under_a_mac_is_found(short: bytes) -> None:
+    trust = Trust(secrets={SERIAL: [MAC_KEY]})
+    for bit in range(8 * len(short)):
+        altered = bytearray(short)
+        altered[bit // 8] ^= 1 << bit % 8
+        assert verdict(verify(bytes(altered), trust)) is not Verdict.VALID
+
+
+def test_a_psd_whose_serial_number_is_no_number_has_no_key() -> None:
+    document = tomllib.loads((Path(layouts.__file__).parent / "layouts" / "imi_min.toml").read_text())
+    document["field"][3].update(coding="ascii")
+    layout = Layout(document, "vendor.toml")
+    payload = b"\xc99911ABCD" + bytes(layout.length - 9)
+    assert verdict(verify(payload, Trust(), [layout])) is Verdict.NO_KEY
 
 
 def test_layouts_of_ones_own_can_be_given(good: tuple[bytes, Trust]) -> None:

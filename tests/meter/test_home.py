@@ -694,7 +694,7 @@ IMPOSSIBLE: dict[str, tuple[dict[str, Any], type[PesError], str]] = {
     "a customer with a bell": ({"customer": "bell\a"}, UsageError, "is no name"),
     "a customer that is no text": ({"customer": "\udcff"}, UsageError, "is no name"),
     "an offset of 15 hours": ({"utc_offset_minutes": 900}, FieldError, "utc_offset_minutes"),
-    "no such layout": ({"layout": "imi_max"}, LayoutError, "there is no layout 'imi_max'"),
+    "no such layout": ({"layout": "imi"}, LayoutError, "there is no layout 'imi'"),
     "a layout for reading": ({"layout": "ibi"}, LayoutError, "layout ibi is read-only"),
     "a layout file that is missing": ({"layout": "/none.toml"}, LayoutError, "/none.toml: cannot be read"),
     "a department of 17": ({"departments": {"x" * 17: "X"}}, FieldError, "department must be text"),

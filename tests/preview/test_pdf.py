@@ -20,6 +20,8 @@ from reportlab import rl_config
 
 from pes_sim.errors import SymbolError, UsageError
 from pes_sim.indicium import symbol
+from pes_sim.indicium.definition import PLACEHOLDERS, TEXT_LINES
+from pes_sim.indicium.layout import builtin
 from pes_sim.preview import envelope
 from pes_sim.preview.envelope import CLEAR_ZONE, MODULE, PAGE, QUIET_MODULES, Box, indicium_box, symbol_box
 from pes_sim.preview.image import pages
@@ -471,3 +473,39 @@ def test_importing_the_module_loads_no_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+# --- a layout's own human-readable text ------------------------------------------------------------------------------
+
+
+def test_a_layouts_own_lines_stand_in_the_indicium_and_take_nothing_of_the_specimen_marks_away(tmp_path: Path) -> None:
+    lines = ("ACME {mail_class}", "{postage} | {weight}", "{date}|ZIP {origin_zip}", "{extra_services}")
+    path = write(tmp_path / "o.pdf", replace(PIECE, lines=lines, extra_services="certified_mail+insurance"))
+    shown = text_of(path, indicium_box(44))
+    for part in ("ACME FIRST-CLASS MAIL", "$0.74", "1.00 oz", "JAN 05 2026", "ZIP 06926", "CERTIFIED MAIL, INSURANCE"):
+        assert part in shown
+    assert "SPECIMEN \N{EM DASH} NOT VALID POSTAGE" in shown
+    assert "US POSTAGE" not in shown
+
+
+def test_a_line_that_comes_out_empty_takes_no_room() -> None:
+    assert envelope.fill("{tracking_number} | {extra_services}", PIECE) == ("", "")
+    assert envelope.fill("{date}", PIECE) == ("JAN 05 2026", "")
+
+
+def test_a_layout_without_text_has_the_usual_lines_which_are_those_of_imi_std() -> None:
+    assert builtin("imi_std").text == envelope.USUAL
+    assert builtin("ibi").text == ()
+
+
+@pytest.mark.parametrize("count", range(1, TEXT_LINES + 1))
+def test_as_many_lines_as_a_layout_may_have_stay_within_the_indicium(tmp_path: Path, count: int) -> None:
+    lines = tuple(f"line {number} {{postage}}" for number in range(count))
+    path = write(tmp_path / "o.pdf", replace(PIECE, lines=lines))
+    shown = text_of(path, indicium_box(44))
+    assert all(f"line {number} $0.74" in shown for number in range(count))
+
+
+def test_every_placeholder_of_a_layout_is_filled() -> None:
+    for name in PLACEHOLDERS:
+        assert "{" not in "".join(envelope.fill(f"{{{name}}}", PIECE))

@@ -103,6 +103,17 @@ def test_opened_again_it_is_the_same(pki: Pki, tmp_path: Path) -> None:
     assert again.provider.sign(b"x") == pki.provider.sign(b"x")
 
 
+def test_a_key_on_p_224_gets_a_certificate_too_where_indicia_are_signed_and_nowhere_else(pki: Pki) -> None:
+    key = ec.derive_private_key(7, ec.SECP224R1()).public_key()
+    point = key.public_bytes(form.Encoding.X962, form.PublicFormat.UncompressedPoint)
+    der = pki.issue_psd(point, 1, 1001, NOON)
+    assert certificates.read(der, pki.ca.certificate, Purpose.PSD).point == point
+    with pytest.raises(BadCertificate, match="not a point on P-256"):
+        pki.check_point(point)
+    with pytest.raises(BadCertificate, match="not a point on P-224"):
+        pki.issue_psd(b"\x04" + bytes(56), 1, 1, NOON)
+
+
 @pytest.mark.parametrize("point", [b"", bytes(65), b"\x04" + bytes(64), b"\x04" * 65, b"\x02" + b"\xff" * 32])
 def test_what_is_no_point_on_the_curve_gets_no_certificate(pki: Pki, point: bytes) -> None:
     with pytest.raises(BadCertificate, match="not a point on P-256"):

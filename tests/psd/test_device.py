@@ -148,7 +148,7 @@ def test_a_layout_that_a_device_could_not_print_by_is_refused_before_any_debit()
     with pytest.raises(LayoutError, match="64 bytes"):
         device_with(layout.Layout(short, "vendor.toml"))
     more = document | {"field": [*document["field"], document["field"][9] | {"name": "colour", "offset": 50}]}
-    with pytest.raises(LayoutError, match="needs a value for colour"):
+    with pytest.raises(LayoutError, match="a device has nothing to put into colour"):
         device_with(layout.Layout(more, "vendor.toml"))
 
 

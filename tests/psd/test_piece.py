@@ -15,7 +15,7 @@ from pes_sim.clock import DAY, HOUR, parse_iso
 from pes_sim.errors import BadDate, IntegrityError, LayoutError, MoneyError
 from pes_sim.indicium import layout
 from pes_sim.psd import piece
-from pes_sim.psd.keys import Curve
+from pes_sim.psd.keys import Curve, Slot
 from pes_sim.psd.piece import Piece, PieceKind
 from pes_sim.psd.registers import ASCENDING_LIMIT, DESCENDING_LIMIT, PIECE_LIMIT, Registers
 
@@ -140,19 +140,28 @@ def test_what_a_record_stores_of_a_signature_comes_back_behind_what_was_signed()
 # What a device can print by
 
 
-def changed_layout(**changes: Any) -> layout.Layout:
+def changed_layout(*, more: list[dict[str, Any]] | None = None, **changes: Any) -> layout.Layout:
+    """IMI-STD with changes of its signature, and more fields."""
     document = tomllib.loads((Path(layout.__file__).parent / "layouts" / "imi_std.toml").read_text())
+    document["field"] += more or []
     return layout.Layout(document | {"signature": document["signature"] | changes}, "vendor.toml")
 
 
 def test_a_layout_tells_the_curve_that_it_is_signed_on_and_the_algorithms_number() -> None:
-    assert piece.signing(layout.builtin("imi_std")) == (Curve.P256, 2)
-    assert piece.signing(changed_layout(scheme="ecdsa-p224-sha256", length=56)) == (Curve.P224, 3)
+    assert piece.signing(layout.builtin("imi_std")) == (Curve.P256, Slot.INDICIUM, 2, 64)
+    assert piece.signing(changed_layout(scheme="ecdsa-p224-sha256", length=56)) == (Curve.P224, Slot.INDICIUM, 3, 56)
+    assert piece.signing(layout.builtin("imi_min")) == (Curve.P256, Slot.MAC, 4, 16)
 
 
 def test_a_layout_that_no_device_can_sign_is_refused() -> None:
-    with pytest.raises(LayoutError, match="ecdsa-p256-sha256 of 64 bytes or ecdsa-p224-sha256 of 56 bytes"):
-        piece.signing(changed_layout(scheme="ecdsa-p224-sha256", length=64))
+    with pytest.raises(LayoutError, match="a signature of ecdsa-p224-sha256 has 56 bytes, not 64"):
+        changed_layout(scheme="ecdsa-p224-sha256", length=64)
+    long = {"name": "filler", "offset": 50, "length": 20, "coding": "bytes", "meaning": "Zeros", "basis": "assumed",
+            "constant": "00" * 20}  # fmt: skip
+    with pytest.raises(
+        LayoutError, match="layout imi_std has 134 bytes signed by ecdsa-p256-sha256. A device prints up to 128"
+    ):
+        piece.signing(changed_layout(more=[long]))
     with pytest.raises(LayoutError, match="read-only"):
         piece.signing(layout.builtin("ibi"))
 

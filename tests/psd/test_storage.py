@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pes_sim.errors import DirectoryInUse, HostileDirectory, StorageFailed, StorageFull
-from pes_sim.psd.storage import DirectoryLock, FileStorage, MemoryStorage, Slot, Storage, write_atomically
+from pes_sim.psd.storage import DirectoryLock, FileStorage, MediumSlot, MemoryStorage, Storage, write_atomically
 
 NAME = "log-0000000000000001.seg"
 
@@ -232,7 +232,7 @@ def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
 
 
 def test_a_medium_can_take_another_ones_place_while_the_device_is_on(tmp_path: Path) -> None:
-    slot = Slot(MemoryStorage())
+    slot = MediumSlot(MemoryStorage())
     device = slot.storage
     device.create("a.seg", 4)
     slot.put(files := FileStorage(tmp_path))

@@ -1,0 +1,16 @@
+"""`pes-sim vectors`: the file that is published with the project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.cli.conftest import Cli
+
+PUBLISHED = Path(__file__).parents[1] / "vectors" / "indicia" / "indicia.json"
+
+
+def test_the_file_is_written_as_it_is_published(cli: Cli, tmp_path: Path) -> None:
+    result = cli("vectors", "--out", tmp_path / "v.json")
+    assert (result.code, result.err) == (0, "")
+    assert (tmp_path / "v.json").read_bytes() == PUBLISHED.read_bytes()
+    assert "tests in 5 groups" in result.out

@@ -272,9 +272,9 @@ enum pes_field {
     PES_FIELD_VERSION = 73, /* uint, at most 255. The protocol version agreed on */
     PES_FIELD_DEVICE_KIND = 74, /* text, at most 16 long. What answers: "psd" or "meter" */
     /* uint, at most 4294967295. Below so much in the descending register, funds are low; 0 for never */
-    PES_FIELD_LOW_FUNDS_MILLS = 89,
+    PES_FIELD_LOW_FUNDS_MILLS = 91,
     /* uint, at most 9223372036854775807. Number of an event, rising by one from 1 on; a gap is an event lost */
-    PES_FIELD_EVENT_SEQUENCE = 90,
+    PES_FIELD_EVENT_SEQUENCE = 92,
     PES_FIELD_DEPARTMENT = 80, /* text, at most 16 long. Code of the department that pays */
     PES_FIELD_DEPARTMENT_NAME = 81, /* text, at most 64 long. Its name */
     PES_FIELD_DEPARTMENT_PIECES = 82, /* uint, at most 9223372036854775807. Pieces it has printed */

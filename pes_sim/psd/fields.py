@@ -194,9 +194,9 @@ FIELDS: Final = (
     Field(73, "version", Form.UINT, 255, "The protocol version agreed on"),
     Field(74, "device_kind", Form.TEXT, 16, 'What answers: "psd" or "meter"'),
     Field(
-        89, "low_funds_mills", Form.UINT, _U32, "Below so much in the descending register, funds are low; 0 for never"
+        91, "low_funds_mills", Form.UINT, _U32, "Below so much in the descending register, funds are low; 0 for never"
     ),
-    Field(90, "event_sequence", Form.UINT, _U63, "Number of an event, rising by one from 1 on; a gap is an event lost"),
+    Field(92, "event_sequence", Form.UINT, _U63, "Number of an event, rising by one from 1 on; a gap is an event lost"),
     # The meter around the PSD
     Field(80, "department", Form.TEXT, 16, "Code of the department that pays"),
     Field(81, "department_name", Form.TEXT, 64, "Its name"),

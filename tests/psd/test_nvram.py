@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pes_sim.errors import IntegrityError, StorageFailed, StorageFull
-from pes_sim.psd.nvram import ALIGN, PAGE, Kind, Nvram, Record
+from pes_sim.psd.head import PAGE
+from pes_sim.psd.nvram import Nvram
+from pes_sim.psd.records import ALIGN, Kind, Record
 from pes_sim.psd.storage import MemoryStorage
 
 KEY = b"k" * 32

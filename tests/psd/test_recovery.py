@@ -31,8 +31,9 @@ from pes_sim.errors import (
 from pes_sim.psd import messages, rtc
 from pes_sim.psd.faults import Fault, FaultKind, FaultyStorage
 from pes_sim.psd.fields import Values
+from pes_sim.psd.head import PAGE
 from pes_sim.psd.keys import Slot
-from pes_sim.psd.nvram import PAGE, Kind
+from pes_sim.psd.records import Kind, frame
 from pes_sim.psd.roles import Role
 from pes_sim.psd.rtc import Rtc
 from pes_sim.psd.selftest import TestName
@@ -296,7 +297,7 @@ def test_a_report_in_the_logs_place_and_a_record_in_the_heads_stop_the_device() 
     assert rig.status()["state"] == "ERROR"
     recover(rig)
     rig = lived()
-    record_of_state = rig.psd._books._wreck._frame(Kind.STATE, b"", 1)
+    record_of_state = rig.psd._books._frame(wreck._key, Kind.STATE, b"", 1)
     for at in (0, PAGE):
         areas_of(rig)[HEAD][at : at + len(record_of_state)] = record_of_state
     rig.power_on(log_in=False)
@@ -393,7 +394,7 @@ def test_a_medium_that_cannot_be_read_leaves_what_can_be() -> None:
 def test_records_that_only_a_newer_version_knows_are_not_passed_over_for_older_ones() -> None:
     rig = wrecked(head)
     wreck = rig.psd._books._wreck
-    newer = bytearray(wreck._frame(Kind.STATE, b"\xa1\x66format\x18\x63", 10_000))
+    newer = bytearray(frame(wreck._key, Kind.STATE, b"\xa1\x66format\x18\x63", 10_000))
     name = "log-0000000000010000.seg"
     areas_of(rig)[name] = bytearray(2 * BANK)
     areas_of(rig)[name][: len(newer)] = newer

@@ -16,8 +16,8 @@ from pes_sim.psd.torn import blank
 
 HEAD: Final = "head.seg"
 PAGE: Final = 4096
-UNREADABLE: Final = b"\xee" * PAGE
-"""Stands for a page that cannot be read: for no record, and not for one that was never written."""
+UNREADABLE: Final = b"\xee" * PAGE, b"\x11" * PAGE
+"""Stands for a page that cannot be read in either bank: for no record, and neither for a torn nor for an empty one."""
 NO_OLDER: Final = "The device must not go on from an older state; its last signed report is with the provider"
 
 
@@ -84,4 +84,4 @@ class Head:
         try:
             return self._storage.read(HEAD, at, PAGE)
         except StorageFailed:
-            return UNREADABLE
+            return UNREADABLE[0]

@@ -211,33 +211,39 @@ class Nvram:
                 return found
         raise IntegrityError(f"record {record.sequence} cannot be read in either bank of {record.segment}")
 
-    def _banks(self, segment: str, start: int, end: int) -> tuple[bytes, bytes]:
-        """The bytes from `start` to `end` of bank A and of bank B."""
+    def _banks(self, segment: str, start: int, end: int, *, some: bool = False) -> tuple[bytes, bytes]:
+        """The bytes from `start` to `end` of bank A and of bank B. Raises `StorageFailed` where a page can be read in
+        neither; if `some` are better than none, it counts as rotten.
+        """
         page = self._page
         first = start // page
-        pairs = self._pairs(segment, first, -(-end // page) - first)
+        pairs = self._pairs(segment, first, -(-end // page) - first, some)
         a, b = (b"".join(pair[bank] for pair in pairs) for bank in (0, 1))
         within = slice(start - first * page, end - first * page)
         return a[within], b[within]
 
-    def _pairs(self, segment: str, first: int, count: int) -> list[tuple[bytes, bytes]]:
+    def _pairs(self, segment: str, first: int, count: int, some: bool) -> list[tuple[bytes, bytes]]:
         """Pages of bank A and bank B, from page `first` of each on."""
         page = self._page
         with contextlib.suppress(StorageFailed):
             image = self._storage.read(segment, 2 * first * page, 2 * count * page)
             return [(image[at : at + page], image[at + page : at + 2 * page]) for at in range(0, len(image), 2 * page)]
-        return [self._pair(segment, number) for number in range(first, first + count)]
+        return [self._pair(segment, number, some) for number in range(first, first + count)]
 
-    def _pair(self, segment: str, number: int) -> tuple[bytes, bytes]:
+    def _pair(self, segment: str, number: int, some: bool) -> tuple[bytes, bytes]:
         """One page of each bank, where not all can be read."""
         places = [(2 * number + bank) * self._page for bank in (0, 1)]
         found: dict[int, bytes] = {}
         for place in places:
-            with contextlib.suppress(StorageFailed):
+            try:
                 found[place] = self._storage.read(segment, place, self._page)
-        twin = next(iter(found.values()), UNREADABLE[: self._page])
-        if len(found) == 1:
-            self._unread.update({(segment, place): twin for place in places if place not in found})
+            except StorageFailed:
+                if place == places[1] and not found and not some:
+                    raise
+        if not found:
+            return UNREADABLE[0][: self._page], UNREADABLE[1][: self._page]
+        twin = next(iter(found.values()))
+        self._unread.update({(segment, place): twin for place in places if place not in found})
         a, b = (found.get(place, twin) for place in places)
         return a, b
 
@@ -312,7 +318,7 @@ class Nvram:
         """
         if self._storage.size(name) != 2 * self._bank:
             raise IntegrityError(f"{name} has {self._storage.size(name)} bytes, not {2 * self._bank}", hint=NO_OLDER)
-        bank_a, bank_b = self._banks(name, 0, self._bank)
+        bank_a, bank_b = self._banks(name, 0, self._bank, some=last is None)
         found: list[Record] = []
         position, expected = 0, first_of(name)
         while last is None or expected <= last:

@@ -114,7 +114,7 @@ class Wreck(Nvram):
         """Those of one segment, in the order of their numbers; none where it cannot be read."""
         found: dict[int, Record] = {}
         with contextlib.suppress(StorageFailed):
-            for bank in self._banks(name, 0, self._bank):
+            for bank in self._banks(name, 0, self._bank, some=True):
                 found.update((record.sequence, record) for record in self._records(bank, name))
         return [found[sequence] for sequence in sorted(found)]
 

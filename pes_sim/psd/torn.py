@@ -81,8 +81,8 @@ def _copies(a: bytes, b: bytes) -> bool:
 
 
 def _later(part: bytes, expected: int) -> bool:
-    """Whether the header of a later record stands in there, of which rot may have changed a byte: then the length in the
-    first one was changed as well.
+    """Whether the header of a later record stands in there, but for a byte that rot may have changed: then the length
+    in the first one was changed as well.
     """
     near = MAGIC + expected.to_bytes(8, "little")[2:]
     for at in range(ALIGN, len(part), ALIGN):

@@ -6,6 +6,7 @@ import contextlib
 import hmac
 import os
 import pty
+import random
 import shutil
 import tempfile
 import threading
@@ -50,7 +51,7 @@ from pes_sim.psd.policy import Regime
 from pes_sim.psd.profile import Profile
 from pes_sim.psd.rtc import Rtc
 from pes_sim.psd.services import BY_NAME
-from pes_sim.virtual import DEFAULT_START, VirtualMeter, connect, create
+from pes_sim.virtual import DEFAULT_START, PrintedSoFar, VirtualMeter, connect, create
 from tests.link.fakes import is_free
 from tests.meter.made import SERIAL, TODAY, copy_of_a_meter
 
@@ -321,6 +322,68 @@ def test_a_meter_whose_log_rots_again_and_again_is_recovered_each_time(tmp_path:
             registers = meter.registers()
             assert (registers.ascending_mills, registers.control_sum_mills) == (time * 1_480, time * 10_000)
             assert [d.postage_mills for d in meter.departments()] == [time * 1_480]
+
+
+def rot_record(meter: VirtualMeter, number: int) -> None:
+    """In both banks, of one record of the PSD's log."""
+    place = next(found for found in meter._device._psd._books._log().read_from(number))
+    path = meter.home.directory / "psd" / place.segment
+    area = bytearray(path.read_bytes())
+    for bank in (0, 1):
+        page, within = divmod(place.offset + 30, 4096)
+        area[(2 * page + bank) * 4096 + within] ^= 1
+    path.write_bytes(area)
+
+
+@pytest.mark.parametrize("database", ["kept", "lost"])
+def test_a_print_that_was_answered_before_the_log_rotted_is_not_paid_again_after_a_recovery(
+    tmp_path: Path, database: str
+) -> None:
+    create(tmp_path / "m")
+    with VirtualMeter(tmp_path / "m") as meter:
+        meter.refill(10_000)
+        printed = [meter.print_piece(department="100", request_id=bytes([n]) * 16) for n in range(1, 7)]
+        rot_record(meter, printed[2].record)
+    if database == "lost":
+        for path in (tmp_path / "m").glob("meter.sqlite*"):
+            path.unlink()
+    with VirtualMeter(tmp_path / "m") as meter:
+        assert meter.status().state == "ERROR"
+        meter.recover(PrintedSoFar(6 * 740, 6))
+        meter.unlock()
+        meter.check_in()
+        for n, first in enumerate(printed, 1):
+            if n == 3 and database == "lost":
+                continue  # nothing is left of it but its postage
+            again = meter.print_piece(department="100", request_id=bytes([n]) * 16)
+            assert (again.indicium, again.record) == (first.indicium, first.record)
+        assert meter.registers().ascending_mills == 6 * 740
+        assert sum(department.postage_mills for department in meter.departments()) == 6 * 740
+        meter.print_piece(department="100")
+    with VirtualMeter(tmp_path / "m") as meter:
+        assert sum(department.pieces for department in meter.departments()) == 7
+
+
+def test_rot_of_the_logs_end_is_no_power_cut_whatever_was_printed_in_it(tmp_path: Path) -> None:
+    create(tmp_path / "m")
+    with VirtualMeter(tmp_path / "m") as meter:
+        meter.refill(100_000)
+        for _ in range(10):
+            meter.print_piece(department="100")
+        meter.check_in()
+        for _ in range(10):
+            meter.print_piece(department="100")
+    (path,) = (tmp_path / "m" / "psd").glob("log-*.seg")
+    whole, end = path.read_bytes(), len(path.read_bytes().rstrip(b"\0"))
+    for first in range(0, end // 8192 * 8192 + 1, 8192):
+        area = bytearray(whole)
+        area[first : first + 8192] = random.Random(first).randbytes(8192)
+        path.write_bytes(area)
+        with VirtualMeter(tmp_path / "m") as meter:
+            assert meter.status().state == "ERROR"
+    path.write_bytes(whole)
+    with VirtualMeter(tmp_path / "m") as meter:
+        assert meter.registers().piece_count == 20
 
 
 def test_pieces_that_wait_for_the_database_are_evidence_too(monkeypatch: pytest.MonkeyPatch) -> None:

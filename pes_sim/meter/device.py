@@ -325,16 +325,27 @@ class MeterDevice:
         )
 
     def _carry_forward(self, now: int) -> None:
-        """Where the database was lost, or an older one put back, after its pieces had left the PSD's log: the provider
-        has acknowledged them, and nothing but their number and their postage is known any more.
+        """Where the database was lost, or an older one put back, after its pieces had left the PSD's log (the provider
+        has acknowledged them, or they rotted): nothing but their number and their postage is known any more.
         """
         registers = self._ask("get_registers", {})
         pieces, postage = self._store.totals()
         missing = registers["piece_count"] - pieces, registers["ascending_mills"] - postage
-        if missing[0] > 0 and missing[1] >= 0:
-            oldest = self._session.execute("read_log", {"first_record": 1}, request_id=b"", now=now)["entries"]
-            if not oldest or unpack(oldest[0])["piece_count"] > 1:
-                self._store.carry(*missing)
+        if missing[0] > 0 and missing[1] >= 0 and self._pieces_in_a_row(now) < registers["piece_count"]:
+            self._store.carry(*missing)
+
+    def _pieces_in_a_row(self, now: int) -> int:
+        """So many pieces the PSD's log holds, from its very first on, without a gap. A recovery may have left one."""
+        count, following = 0, 1
+        while following:
+            answer = self._session.execute("read_log", {"first_record": following}, request_id=b"", now=now)
+            for entry in map(unpack, answer["entries"]):
+                if entry["piece_kind"] != PieceKind.REPRINT.label:
+                    if entry["piece_count"] != count + 1:
+                        return count
+                    count += 1
+            following = answer["next_record"]
+        return count
 
     def _piece(self, entry: Values) -> StoredPiece:
         values = self._layout.unpack(entry["indicium"]).values

@@ -4,6 +4,7 @@
 * The money invariants are checked at every commit and again at recovery.
 * What a storage that cannot be trusted still holds (`wreck`) says who the device is, and is a lower bound of what it
   spent. It is never served from: only a log that the provider's order begins anew is.
+* A log that ends before the last report was made is no whole log, whatever it looks like (`wreck`).
 * The answer to a request id is remembered as far back as one whole segment of the log: some 4,000 pieces, or 160
   check-ins, refills or logins.
 """
@@ -16,9 +17,11 @@ from dataclasses import replace
 
 from pes_sim.errors import IntegrityError, PesError, StorageFailed
 from pes_sim.psd import lifecycle, piece, state
+from pes_sim.psd.head import NO_OLDER
 from pes_sim.psd.lifecycle import Event, State
-from pes_sim.psd.nvram import Kind, Nvram, Record
+from pes_sim.psd.nvram import Nvram
 from pes_sim.psd.piece import Piece
+from pes_sim.psd.records import Kind, Record, original
 from pes_sim.psd.registers import Registers, check_step
 from pes_sim.psd.state import Answer, PsdState, Snapshot
 from pes_sim.psd.storage import Storage
@@ -49,6 +52,7 @@ class Books:
         self._forget()
         try:
             self._nvram = Nvram(storage, key, bank)
+            self._check_report()
             for record in self._nvram.take_recovered():
                 self._take(record)
             self.readable = True
@@ -69,6 +73,8 @@ class Books:
         self.readable = False
         self._answers = {}
         self._newest = None
+        self._unreported = False
+        self._unkept: Record | None = None
         self._segments = ("", "")
         self._nvram = None
 
@@ -80,7 +86,7 @@ class Books:
     @property
     def repaired(self) -> int:
         """Copies of records that were mended when the storage was opened."""
-        return self._nvram.repaired if self._nvram else 0
+        return self._nvram.repaired + self._wreck.repaired if self._nvram else 0
 
     # Changing
 
@@ -118,6 +124,8 @@ class Books:
         self._remember(answer.request_id, record)
         with contextlib.suppress(StorageFailed):  # the next one tries again
             self._log().reclaim(after.acknowledged)
+        if self._unkept is not None:
+            self._keep_found(self._unkept)
 
     def keep_report(self, answer: Answer) -> None:
         """Keeps a message that states the registers, with the state as of the last commit, where no rot of the log
@@ -125,6 +133,14 @@ class Books:
         """
         with contextlib.suppress(StorageFailed):
             self._wreck.keep_report(self._encoded(self.state, self.registers, answer), self.sequence)
+
+    def _keep_found(self, record: Record) -> None:
+        """The same for the newest such message in the log, where none was kept: by an older version, or for rot. Not
+        when the power comes on, since looking at a device writes nothing.
+        """
+        self._unkept = None
+        with contextlib.suppress(IntegrityError, StorageFailed):
+            self._wreck.keep_report(self._log().reread(record).body, record.sequence)
 
     def begin_anew(self, begun: Snapshot, above: int) -> None:
         """Begins another log, with the snapshot `begun` as its first record and nothing before it, by a number above
@@ -190,7 +206,7 @@ class Books:
     def recall(self, request_id: bytes) -> Record | None:
         """The record that answered `request_id`, read again from the storage."""
         known = self._answers.get(request_id)
-        return self._log().reread(known) if known else None
+        return original(self._log().reread(known)) if known else None
 
     def find(self, sequence: int) -> Record | None:
         """The record of number `sequence`, if it is a piece that is kept."""
@@ -209,6 +225,9 @@ class Books:
     def _remember(self, request_id: bytes, place: Record) -> None:
         """Where the newest record lies (without what it holds), and the request that it answers, if one."""
         self._newest = place
+        self._answers_with(request_id, place)
+
+    def _answers_with(self, request_id: bytes, place: Record) -> None:
         if place.segment != self._segments[1]:
             self._segments = (self._segments[1], place.segment)
             self._answers = {key: old for key, old in self._answers.items() if old.segment in self._segments}
@@ -239,9 +258,21 @@ class Books:
         if self.salvaged is not None:
             self.state, self.time = self.salvaged.state, self.salvaged.time
 
+    def _check_report(self) -> None:
+        """A report is kept when its record is in the log, so that the log never ends before it."""
+        end = self.sequence
+        report = self._wreck.report(end)
+        if report is not None and report.sequence > end:
+            ends = f"the log ends at record {end}" if end else "the log is blank"
+            raise IntegrityError(f"{ends}, before the last report, of record {report.sequence}", hint=NO_OLDER)
+        self._unreported = report is None
+
     def _take(self, record: Record) -> None:
         if record.kind is Kind.STATE:
             self._take_state(record)
+            return
+        if record.kind is Kind.SALVAGED:  # of another log: it counts for nothing
+            self._answers_with(piece.decode(each_piece(record)[0].body).request_id, record._replace(body=b""))
             return
         for single in each_piece(record):
             self._take_piece(single)
@@ -267,6 +298,8 @@ class Books:
         self.time, self.chain = found.time, found.chain
         self.last_dispense, self.reprints = found.last_dispense, found.reprints
         self._remember(found.answer.request_id, record._replace(body=b""))
+        if self._unreported and (found.answer.reply.get("message") or found.answer.reply.get("statement")):
+            self._unkept = record._replace(body=b"")
 
     def _take_piece(self, record: Record) -> None:
         done = piece.decode(record.body)
@@ -295,7 +328,10 @@ def _newest_of(records: Iterable[Record]) -> tuple[int, Snapshot | None]:
 
 
 def each_piece(record: Record) -> list[Record]:
-    """The pieces in a record, each as if it had one of its own; none in a state record."""
+    """The pieces in a record, each as if it had one of its own, by its old number if it was salvaged; none in a state
+    record.
+    """
+    record = original(record)
     if record.kind is Kind.PIECE:
         return [record]
     if record.kind is not Kind.BATCH:

@@ -39,10 +39,11 @@ from pes_sim.psd.fields import Values, check_all, pack
 from pes_sim.psd.inbox import open_order, rolled_back, uses_challenge
 from pes_sim.psd.keys import KeyStore, Slot
 from pes_sim.psd.lifecycle import Event, Lock, State
-from pes_sim.psd.nvram import BANK, Kind, Record
+from pes_sim.psd.nvram import BANK
 from pes_sim.psd.outcome import Tools
 from pes_sim.psd.profile import Profile
 from pes_sim.psd.reading import Reader
+from pes_sim.psd.records import Kind, Record
 from pes_sim.psd.roles import Role
 from pes_sim.psd.rtc import DeviceClock, Rtc
 from pes_sim.psd.selftest import TestName

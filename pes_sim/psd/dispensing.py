@@ -15,8 +15,8 @@ from pes_sim.psd import piece
 from pes_sim.psd.books import Books, each_piece
 from pes_sim.psd.fields import Values, check_all, fields, unpack
 from pes_sim.psd.keys import KeyStore, Slot
-from pes_sim.psd.nvram import Kind, Record
 from pes_sim.psd.piece import Piece, PieceKind, Printer
+from pes_sim.psd.records import Kind, Record
 from pes_sim.psd.registers import Registers
 
 KIND_OF: Final[Mapping[str, PieceKind]] = {

@@ -19,6 +19,7 @@ from pes_sim.errors import StorageFailed, StorageFull, UsageError
 from pes_sim.psd.storage import Storage
 
 _ASKED_FOR: Final = "(a fault that was asked for)"
+_PAGE: Final = 4096
 
 
 class PowerCut(BaseException):
@@ -34,6 +35,7 @@ class FaultKind(StrEnum):
     TEAR = "tear"
     DROP_SYNC = "drop-sync"
     ROT = "rot"
+    UNREADABLE = "unreadable"
     EIO = "eio"
     EIO_WRITTEN = "eio-written"
     FULL = "full"
@@ -47,6 +49,8 @@ MEANING: Final[Mapping[FaultKind, str]] = {
     FaultKind.TEAR: "the same, in the middle of operation N: all before it, and K bytes of a write, had got there",
     FaultKind.DROP_SYNC: "the first sync from operation N on does nothing, and says that it did; a cut then shows it",
     FaultKind.ROT: "of what the first write from operation N on writes, bit K reaches the medium changed",
+    FaultKind.UNREADABLE: "the page that the first write from operation N on begins in cannot be read until "
+    "the whole of it is written again",
     FaultKind.EIO: "operation N fails and has done nothing; the next ones work",
     FaultKind.EIO_WRITTEN: "operation N fails, but was done all the same",
     FaultKind.FULL: "from operation N on there is no room for another segment, until `make_room`",
@@ -91,6 +95,8 @@ class FaultyStorage:
         self._inner = inner
         self._faults = list(faults)
         self._pending: list[Write] = []
+        self._unreadable: set[tuple[str, int]] = set()
+        """Areas, and where in them a page begins that cannot be read."""
         self.operations = 0
         self.cut_at = 0
         """The operation that the latest power cut came in."""
@@ -133,6 +139,8 @@ class FaultyStorage:
 
     def read(self, name: str, offset: int, length: int) -> bytes:
         self._check_power()
+        if any(area == name and offset - _PAGE < page < offset + length for area, page in self._unreadable):
+            raise StorageFailed(f"cannot read {name} {_ASKED_FOR}")
         data = bytearray(self._inner.read(name, offset, length))
         for write in self._of(name):
             start, end = max(offset, write.offset), min(offset + len(data), write.offset + len(write.data))
@@ -145,12 +153,21 @@ class FaultyStorage:
             if self._since(FaultKind.FULL):
                 raise StorageFull(f"no room on the medium {_ASKED_FOR}", hint="Make room; nothing was debited")
             self._inner.create(name, size)
+            self._unreadable = {bad for bad in self._unreadable if bad[0] != name}
 
         self._operate(work)
 
     def write(self, name: str, offset: int, data: bytes) -> None:
         write = Write(name, offset, data)
-        self._operate(lambda: self._pending.append(self._rotten(write)), write)
+
+        def work() -> None:
+            self._pending.append(self._rotten(write))
+            whole = range(-(-offset // _PAGE) * _PAGE, offset + len(data) - _PAGE + 1, _PAGE)
+            self._unreadable.difference_update((name, page) for page in whole)
+            if self._due(FaultKind.UNREADABLE):
+                self._unreadable.add((name, offset - offset % _PAGE))
+
+        self._operate(work, write)
 
     def sync(self, name: str) -> None:
         def work() -> None:

@@ -2,80 +2,40 @@
 
 * One `append` is one durable write: both copies are written, then one sync. What was appended before stays readable
   whatever happens to it.
-* A record that is torn at the log's end was never answered, so it is dropped. A record that is bad in one bank is
-  repaired from the other and reported. A record that is bad in both, with good ones behind it, stops the device:
-  going on from an older one would print money.
+* A record that is torn at the log's end was never answered, so it is dropped, and gone before the next is written. A
+  record that is bad in one bank is repaired from the other and reported. Anything else that is bad in both stops the
+  device: going on from an older record would print money. `torn` says what a cut explains.
 * Segments are files of fixed size, zeroed beforehand. Each begins with a whole state record, so that opening reads the
   newest segment and the one before it, however long the log is. The head says which is the newest at least, so that one
   that was taken away is missed; and, in a log that was begun anew (`wreck`), before which number nothing counts.
 
 A record may stand for several things that become durable together (a batch): it takes as many numbers as it says.
 
-Record: magic 4, kind 1, numbers that it takes less one 1, body length 2, sequence number 8, body, MAC 16 (HMAC-SHA-256,
-truncated), all little-endian, padded to a multiple of 64. The banks take turns by pages of 4,096 bytes: page n of bank
-A, then page n of bank B. No page holds both copies of anything, and yet the disk takes both in one go.
+The banks take turns by pages of 4,096 bytes: page n of bank A, then page n of bank B. No page holds both copies of
+anything, and yet the disk takes both in one go. A page that cannot be read counts as its twin does.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hmac
 import re
-import struct
 from collections.abc import Callable, Iterator
-from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import Final
 
 from pes_sim.errors import IntegrityError, StorageFailed, StorageFull
+from pes_sim.psd import torn
+from pes_sim.psd.head import HEAD, NO_OLDER, PAGE, UNREADABLE, Head
+from pes_sim.psd.records import ALIGN, HEADER, IN_LOG, MAGIC, OVERHEAD, Kind, Record, frame, parse
 from pes_sim.psd.storage import Storage
 
-MAGIC: Final = b"PESr"
-ALIGN: Final = 64
-MAC_LENGTH: Final = 16
-PAGE: Final = 4096
 BANK: Final = 1 << 20
 """Bytes of one bank of one segment: some 4,000 pieces, or 160 check-ins, refills or logins."""
 
 KEPT: Final = 2
 """Segments that are never reclaimed."""
 
-_HEADER: Final = struct.Struct("<4sBBHQ")
 _SEGMENT: Final = re.compile(r"log-[0-9]{16}\.seg")
-HEAD: Final = "head.seg"
-_NO_OLDER: Final = "The device must not go on from an older state; its last signed report is with the provider"
 _PUT_BACK: Final = "Put the segment back from a copy; the registers are not concerned"
-_OVERHEAD: Final = _HEADER.size + MAC_LENGTH
-
-
-class Kind(IntEnum):
-    """What a record's body is."""
-
-    STATE = 1
-    PIECE = 2
-    HEAD = 3
-    BATCH = 4
-    REPORT = 5
-
-
-_KINDS: Final = frozenset(Kind)
-IN_LOG: Final = frozenset({Kind.STATE, Kind.PIECE, Kind.BATCH})
-
-
-class Record(NamedTuple):  # not a dataclass: two are made for every debit, and a tuple costs a quarter
-    """One record: its (first) number, what it is, its body, where it lies, and how many numbers it takes."""
-
-    sequence: int
-    kind: Kind
-    body: bytes
-    segment: str
-    offset: int
-    span: int
-    numbers: int = 1
-
-    @property
-    def last(self) -> int:
-        """Its last number."""
-        return self.sequence + self.numbers - 1
 
 
 class Nvram:
@@ -93,13 +53,16 @@ class Nvram:
         self.sequence = 0
         self._end = 0
         self._firsts: list[tuple[int, str]] = []
-        self._base = 0
-        """The first number that counts, in a log that was begun anew."""
         self._broken = False
-        self._head = 0
-        """What the head says, as far as this is known."""
-        self._dead: tuple[str, int, int] | None = None
-        """Segment, offset and length of a record that failed, and that may have reached the disk all the same."""
+        self._head = Head(storage, key)
+        self._head_lags = False
+        """Whether the head does not name the newest segment yet."""
+        self._dead: tuple[str, int, int, int] | None = None
+        """Segment, offset, length with and without padding of a record that failed or was torn: some of it may lie on
+        the disk.
+        """
+        self._unread: dict[tuple[str, int], bytes] = {}
+        """Pages that could not be read, and what their twins hold."""
         self._recovered: list[Record] = []
         self._open()
 
@@ -113,41 +76,53 @@ class Nvram:
         """
         if self._broken:
             raise StorageFailed("the medium could not be made sure of", hint="Power it off and on again")
-        data = self._frame(kind, body, self.sequence + 1, numbers)
+        if self._dead is not None or self._head_lags:
+            self._settle()
+        data = frame(self._key, kind, body, self.sequence + 1, numbers)
         if not self._firsts or self._end + len(data) > self._bank:
-            self._erase_dead()
             begin = body if kind is Kind.STATE else whole_state()
-            self._begin_segment(self._frame(Kind.STATE, begin, self.sequence + 1))
+            self._begin_segment(frame(self._key, Kind.STATE, begin, self.sequence + 1))
             if kind is Kind.STATE:
                 return Record(self.sequence, kind, b"", self._firsts[-1][1], 0, self._end)
-            data = self._frame(kind, body, self.sequence + 1, numbers)
+            data = frame(self._key, kind, body, self.sequence + 1, numbers)
             if self._end + len(data) > self._bank:
                 raise StorageFull(f"a record of {len(data)} bytes does not fit a bank of {self._bank}")
         segment, offset = self._firsts[-1][1], self._end
-        self._dead = (segment, offset, len(data))
+        self._dead = (segment, offset, len(data), OVERHEAD + len(body))
         self._put(segment, offset, data)
         self._dead = None
         self._end += len(data)
         first, self.sequence = self.sequence + 1, self.sequence + numbers
         return Record(first, kind, b"", segment, offset, len(data), numbers)
 
+    def _settle(self) -> None:
+        """What must be done before the next record is written."""
+        self._erase_dead()
+        if self._head_lags:
+            try:
+                self._write_head()
+            except StorageFailed:
+                if not self._head.first:  # it is blank beside the log's very first record only
+                    raise
+
     def _erase_dead(self) -> None:
-        """A record that failed is written over by the next one. Before that goes elsewhere, with the same number, what
-        may have reached the disk must go: it would stand there for a piece that nobody paid.
+        """Of a record that failed or was torn nothing may be left: it would stand there for a piece that nobody paid,
+        or look like rot behind the next one. A cut in here leaves what `torn` knows: first the record ends in a zero,
+        then its header stands alone, then that is gone.
         """
         if self._dead is not None:
-            segment, offset, length = self._dead
-            self._put(segment, offset, bytes(length))
+            segment, offset, length, record = self._dead
+            if record:
+                self._put(segment, offset + record - 1, bytes(1))
+            self._put(segment, offset + HEADER.size, bytes(length - HEADER.size))
+            self._put(segment, offset, bytes(HEADER.size))
             self._dead = None
 
     def _begin_segment(self, first: bytes) -> None:
         if len(first) > self._bank:
             raise StorageFull(f"a state record of {len(first)} bytes does not fit a bank of {self._bank}")
         name = f"log-{self.sequence + 1:016d}.seg"
-        if HEAD not in self._storage.names():
-            self._storage.create(HEAD, 2 * PAGE)
-        if self._firsts and not self._head:
-            self._write_head(self._firsts[-1][0])  # beside more than one segment it is never blank
+        self._head.make()
         try:
             self._storage.create(name, 2 * self._bank)
             self._put(name, 0, first)
@@ -158,10 +133,15 @@ class Nvram:
             self._broken = False
             raise
         self._firsts.append((self.sequence + 1, name))
-        with contextlib.suppress(StorageFailed):  # the head is a lower bound; the next segment tries again
-            self._write_head(self.sequence + 1)
+        with contextlib.suppress(StorageFailed):  # the head is a lower bound; the next record tries again
+            self._write_head()
         self._end = len(first)
         self.sequence += 1
+
+    def _write_head(self) -> None:
+        self._head_lags = True
+        self._head.write(self._firsts[-1][0])
+        self._head_lags = False
 
     def _put(self, segment: str, offset: int, data: bytes) -> None:
         for bank in (0, 1):
@@ -176,11 +156,6 @@ class Nvram:
             self._storage.write(segment, (2 * number + bank) * page + within, part)
             offset += len(part)
             data = data[len(part) :]
-
-    def _frame(self, kind: Kind, body: bytes, sequence: int, numbers: int = 1) -> bytes:
-        head = _HEADER.pack(MAGIC, kind, numbers - 1, len(body), sequence) + body
-        data = head + hmac.digest(self._key, head, "sha256")[:MAC_LENGTH]
-        return data + bytes(-len(data) % ALIGN)
 
     def reclaim(self, acknowledged: int) -> None:
         """Removes the oldest segments, of which every record up to number `acknowledged` may go; never the newest two,
@@ -236,39 +211,68 @@ class Nvram:
                 return found
         raise IntegrityError(f"record {record.sequence} cannot be read in either bank of {record.segment}")
 
-    def _banks(self, segment: str, start: int, end: int) -> tuple[bytes, bytes]:
-        """The bytes from `start` to `end` of bank A and of bank B."""
+    def _banks(self, segment: str, start: int, end: int, *, some: bool = False) -> tuple[bytes, bytes]:
+        """The bytes from `start` to `end` of bank A and of bank B. Raises `StorageFailed` where a page can be read in
+        neither; if `some` are better than none, it counts as rotten.
+        """
         page = self._page
         first = start // page
-        image = self._storage.read(segment, 2 * first * page, 2 * (-(-end // page) - first) * page)
-        a = b"".join(image[at : at + page] for at in range(0, len(image), 2 * page))
-        b = b"".join(image[at : at + page] for at in range(page, len(image), 2 * page))
+        pairs = self._pairs(segment, first, -(-end // page) - first, some)
+        a, b = (b"".join(pair[bank] for pair in pairs) for bank in (0, 1))
         within = slice(start - first * page, end - first * page)
         return a[within], b[within]
 
+    def _pairs(self, segment: str, first: int, count: int, some: bool) -> list[tuple[bytes, bytes]]:
+        """Pages of bank A and bank B, from page `first` of each on."""
+        page = self._page
+        with contextlib.suppress(StorageFailed):
+            image = self._storage.read(segment, 2 * first * page, 2 * count * page)
+            return [(image[at : at + page], image[at + page : at + 2 * page]) for at in range(0, len(image), 2 * page)]
+        return [self._pair(segment, number, some) for number in range(first, first + count)]
+
+    def _pair(self, segment: str, number: int, some: bool) -> tuple[bytes, bytes]:
+        """One page of each bank, where not all can be read."""
+        places = [(2 * number + bank) * self._page for bank in (0, 1)]
+        found: dict[int, bytes] = {}
+        for place in places:
+            try:
+                found[place] = self._storage.read(segment, place, self._page)
+            except StorageFailed:
+                if place == places[1] and not found and not some:
+                    raise
+        if not found:
+            return UNREADABLE[0][: self._page], UNREADABLE[1][: self._page]
+        twin = next(iter(found.values()))
+        self._unread.update({(segment, place): twin for place in places if place not in found})
+        a, b = (found.get(place, twin) for place in places)
+        return a, b
+
     def _open(self) -> None:
         names = self._segments()
-        self._head = head = self._read_head(bool(names))
-        before_base = [name for name in names if first_of(name) < self._base]
+        self._head.read(log=bool(names))
+        head = self._head.first
+        before_base = [name for name in names if first_of(name) < self._head.base]
         names = names[len(before_base) :]
         newest: list[Record] = []
         while names:
-            whole = first_of(names[-1]) <= head or self._storage.size(names[-1]) == 2 * self._bank
-            newest = self._scan(names[-1]) if whole else []
+            newest = self._newest(names[-1], sure=first_of(names[-1]) <= head)
             if newest or first_of(names[-1]) <= head:
                 break
             # Only a cut while the segment was being begun leaves it above the head, short, or without one good record.
             begun = names.pop()
+            self._dead = None
             try:
                 self._storage.remove(begun)
             except StorageFailed:
                 self._broken = True  # it can be read all the same
-        if not head and len(names) > 1:
-            raise IntegrityError(f"{HEAD} is blank beside {len(names)} segments", hint=_NO_OLDER)
         if head and not (newest and first_of(names[-1]) >= head):
-            raise IntegrityError(f"the segment of record {head} is missing or empty", hint=_NO_OLDER)
+            raise IntegrityError(f"the segment of record {head} is missing or empty", hint=NO_OLDER)
         if not newest:
             return
+        if not head and (len(names) > 1 or newest[-1].last > 1):
+            raise IntegrityError(
+                f"{HEAD} is blank beside {len(names)} segments, with records up to {newest[-1].last}", hint=NO_OLDER
+            )
         self._sync(names[-1])
         self._firsts = [(first_of(name), name) for name in names]
         before = self._scan(names[-2]) if len(names) > 1 else []
@@ -276,9 +280,20 @@ class Nvram:
         self._check_numbers()
         self.sequence = newest[-1].last
         self._end = newest[-1].offset + newest[-1].span
+        self._head_lags = head < self._firsts[-1][0]
+        self.repaired += self._head.mend()
         with contextlib.suppress(StorageFailed):  # the next power-on tries again
             for name in before_base:
                 self._storage.remove(name)
+
+    def _newest(self, name: str, *, sure: bool) -> list[Record]:
+        """The records of the segment that is the newest. Where this is not `sure`, it may not be made yet."""
+        size = self._storage.size(name)
+        if sure or size == 2 * self._bank:
+            return self._scan(name, newest=True)
+        if not torn.blank(self._storage.read(name, 0, size), 0):
+            raise IntegrityError(f"{name} has {size} bytes, not {2 * self._bank}", hint=NO_OLDER)
+        return []
 
     def _segments(self) -> list[str]:
         return [name for name in self._storage.names() if _SEGMENT.fullmatch(name)]
@@ -290,31 +305,6 @@ class Nvram:
         except StorageFailed:
             self._broken = True  # it can be read all the same
 
-    def _read_head(self, expected: bool) -> int:
-        """The first record of the segment that is the newest at least; 0 for a blank storage."""
-        if HEAD not in self._storage.names():
-            if expected:
-                raise IntegrityError(f"{HEAD} is missing beside the log's segments", hint=_NO_OLDER)
-            return 0
-        written = [self._storage.read(HEAD, at, PAGE) for at in (0, PAGE)]
-        found = (self._parse(data, 0, HEAD, 0) for data in written)
-        copies = [copy for copy in found if copy is not None and copy.kind is Kind.HEAD]
-        if not copies and any(map(any, written)):
-            raise IntegrityError(
-                f"neither copy of {HEAD} can be read: rotten, or of another master key", hint=_NO_OLDER
-            )
-        newest = max(copies, key=lambda copy: copy.sequence, default=None)
-        self._base = int.from_bytes(newest.body, "little") if newest else 0
-        return newest.sequence if newest else 0
-
-    def _write_head(self, first: int) -> None:
-        base = self._base.to_bytes(8, "little") if self._base else b""
-        data = self._frame(Kind.HEAD, base, first)
-        for at in (0, PAGE):  # one after the other: a cut tears one copy at most
-            self._storage.write(HEAD, at, data)
-            self._storage.sync(HEAD)
-        self._head = first
-
     def _check_numbers(self) -> None:
         expected = self._recovered[0].sequence
         for record in self._recovered:
@@ -322,11 +312,13 @@ class Nvram:
                 raise IntegrityError(f"record {expected} is missing before record {record.sequence}")
             expected += record.numbers
 
-    def _scan(self, name: str, last: int | None = None) -> list[Record]:
-        """The records of a segment: up to number `last`, which must be there, or as many as there are."""
+    def _scan(self, name: str, last: int | None = None, *, newest: bool = False) -> list[Record]:
+        """The records of a segment: up to number `last`, which must be there, or as many as there are. Behind those of
+        the `newest` nothing lies but what a cut explains.
+        """
         if self._storage.size(name) != 2 * self._bank:
-            raise IntegrityError(f"{name} has {self._storage.size(name)} bytes, not {2 * self._bank}", hint=_NO_OLDER)
-        bank_a, bank_b = self._banks(name, 0, self._bank)
+            raise IntegrityError(f"{name} has {self._storage.size(name)} bytes, not {2 * self._bank}", hint=NO_OLDER)
+        bank_a, bank_b = self._banks(name, 0, self._bank, some=last is None)
         found: list[Record] = []
         position, expected = 0, first_of(name)
         while last is None or expected <= last:
@@ -336,7 +328,7 @@ class Nvram:
             if record is None:
                 break
             if a is None or b is None or a.body != b.body:
-                whole = self._frame(record.kind, record.body, record.sequence, record.numbers)
+                whole = frame(self._key, record.kind, record.body, record.sequence, record.numbers)
                 self._mend(name, position, whole, good_a=a is not None)
             found.append(record)
             position += record.span
@@ -344,17 +336,44 @@ class Nvram:
         if last is not None:
             if expected <= last:
                 raise IntegrityError(
-                    f"records {expected} to {last}, from {name} on, are missing or rotten", hint=_NO_OLDER
+                    f"records {expected} to {last}, from {name} on, are missing or rotten", hint=NO_OLDER
                 )
+            self._mend_pages(name)
             return found
         for bank in (bank_a, bank_b):
             later = self._find_later(bank, position, name, expected)
             if later is not None:
                 raise IntegrityError(
                     f"record {expected} is bad in both banks of {name}, and record {later} follows it",
-                    hint=_NO_OLDER,
+                    hint=NO_OLDER,
                 )
+        if newest:
+            self._look_behind(name, (bank_a, bank_b), position, expected)
+        self._mend_pages(name)
         return found
+
+    def _look_behind(self, name: str, banks: tuple[bytes, bytes], position: int, expected: int) -> None:
+        """Notes what a cut left behind the last record. Raises `IntegrityError` where no cut left it."""
+        left = torn.remains(banks, position, expected)
+        if left is not None:
+            self._dead = (name, position, left.length, left.record) if left.length else None
+            return
+        rotten = [bank for bank in (0, 1) if not torn.blank(banks[bank], position)]
+        if len(rotten) > 1:
+            raise IntegrityError(
+                f"the log breaks off before record {expected}: what lies behind it in {name} is no torn write",
+                hint=NO_OLDER,
+            )
+        # The other copy says that nothing was written there yet.
+        self._mend(name, position, bytes(self._bank - position), good_a=rotten[0] == 1)
+
+    def _mend_pages(self, name: str) -> None:
+        """Writes pages that could not be read from their twins: whole ones, since no less of them can be written."""
+        for segment, place in [where for where in self._unread if where[0] == name]:
+            with contextlib.suppress(StorageFailed):
+                self._storage.write(name, place, self._unread.pop((segment, place)))
+                self._storage.sync(name)
+                self.repaired += 1
 
     def _expected(self, bank: bytes, position: int, name: str, expected: int) -> Record | None:
         """The log's record of number `expected` at `position`, if it is there."""
@@ -378,20 +397,7 @@ class Nvram:
             self.repaired += 1
 
     def _parse(self, bank: bytes, position: int, segment: str, offset: int) -> Record | None:
-        if bank[position : position + 4] != MAGIC or len(bank) - position < _OVERHEAD:
-            return None
-        _, kind, more, length, sequence = _HEADER.unpack_from(bank, position)
-        end = position + _HEADER.size + length
-        if end + MAC_LENGTH > len(bank):
-            return None
-        if not hmac.compare_digest(
-            hmac.digest(self._key, bank[position:end], "sha256")[:MAC_LENGTH], bank[end : end + MAC_LENGTH]
-        ):
-            return None
-        if kind not in _KINDS:  # dropping what a newer program wrote could bring a withdrawn device back
-            raise IntegrityError(f"record {sequence} is of kind {kind}, which this version does not know")
-        span = -(-(_OVERHEAD + length) // ALIGN) * ALIGN
-        return Record(sequence, Kind(kind), bank[position + _HEADER.size : end], segment, offset, span, more + 1)
+        return parse(self._key, bank, position, segment, offset)
 
 
 def first_of(name: str) -> int:

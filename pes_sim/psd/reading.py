@@ -16,7 +16,7 @@ from pes_sim.psd.condition import Condition
 from pes_sim.psd.dispensing import Dispenser
 from pes_sim.psd.fields import Values, pack
 from pes_sim.psd.lifecycle import State
-from pes_sim.psd.nvram import Record
+from pes_sim.psd.records import Record
 
 LOG_CHUNK: Final = 5
 """Entries of one `read_log` answer: they fit the smallest frame that a peer may ask for."""

@@ -134,7 +134,11 @@ class FileStorage:
 
     def read(self, name: str, offset: int, length: int) -> bytes:
         with errors("read", self.directory / name):
-            return os.pread(self._fd(name), length, offset)
+            data = os.pread(self._fd(name), length, offset)
+            # Before a page that cannot be read it gives less; the next call says so, or that the file ends there.
+            while 0 < len(data) < length and (more := os.pread(self._fd(name), length - len(data), offset + len(data))):
+                data += more
+            return data
 
     # The next two stand on the path of every debit: the path is put together only for an error that names it.
 

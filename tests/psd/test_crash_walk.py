@@ -17,8 +17,8 @@ import pytest
 from pes_sim.clock import HOUR, MINUTE
 from pes_sim.errors import AuthenticationFailed, InsufficientFunds
 from pes_sim.psd.fields import Values, pack
+from pes_sim.psd.head import PAGE
 from pes_sim.psd.keys import Slot, wrap_secret
-from pes_sim.psd.nvram import PAGE
 from pes_sim.psd.roles import Role
 from pes_sim.psd.services import SERVICES
 from tests import rig as bench

@@ -38,8 +38,8 @@ from pes_sim.indicium import layout
 from pes_sim.indicium.signature import verify_p256
 from pes_sim.psd.device import Psd
 from pes_sim.psd.fields import BY_NUMBER, Values, check_all, to_names
+from pes_sim.psd.head import PAGE
 from pes_sim.psd.keys import Slot, raw_signature
-from pes_sim.psd.nvram import PAGE
 from pes_sim.psd.reading import LOG_CHUNK
 from pes_sim.psd.registers import Registers
 from pes_sim.psd.rtc import Rtc
@@ -386,7 +386,8 @@ def test_a_broken_invariant_stops_a_refill_as_it_stops_a_piece() -> None:
 )
 def test_a_state_record_that_breaks_an_invariant_is_not_believed(registers: Registers, complaint: str) -> None:
     from pes_sim.psd import state
-    from pes_sim.psd.nvram import Kind, Nvram
+    from pes_sim.psd.nvram import Nvram
+    from pes_sim.psd.records import Kind
 
     rig = operational(100_000)
     books = rig.psd._books
@@ -401,8 +402,9 @@ def test_a_state_record_that_breaks_an_invariant_is_not_believed(registers: Regi
 
 def test_a_piece_record_that_breaks_an_invariant_is_not_believed() -> None:
     from pes_sim.psd import piece as pieces
-    from pes_sim.psd.nvram import Kind, Nvram
+    from pes_sim.psd.nvram import Nvram
     from pes_sim.psd.piece import Piece, PieceKind
+    from pes_sim.psd.records import Kind
 
     rig = operational(100_000)
     forged = Piece(PieceKind.STANDARD, bytes(16), rig.now, Registers(740, 100_000, 100_740, 1, 0), b"", b"x", b"y")
@@ -436,8 +438,9 @@ def test_a_wrapped_key_of_another_device_stops_this_one() -> None:
 
 def test_a_log_whose_chain_is_broken_is_not_believed() -> None:
     from pes_sim.psd import piece as pieces
-    from pes_sim.psd.nvram import Kind, Nvram
+    from pes_sim.psd.nvram import Nvram
     from pes_sim.psd.piece import Piece, PieceKind
+    from pes_sim.psd.records import Kind
 
     rig = operational()
     nvram = Nvram(rig.storage, rig.psd._keys.derive("log"))
@@ -749,7 +752,8 @@ def test_a_reprint_too_is_a_piece_that_no_clock_goes_back_past() -> None:
 
 def test_a_register_that_was_emptied_without_a_withdrawal_is_not_believed() -> None:
     from pes_sim.psd import state
-    from pes_sim.psd.nvram import Kind, Nvram
+    from pes_sim.psd.nvram import Nvram
+    from pes_sim.psd.records import Kind
 
     rig = operational(100_000)
     books = rig.psd._books

@@ -8,6 +8,7 @@ import pytest
 
 from pes_sim.errors import PesError, StorageFailed, StorageFull, UsageError
 from pes_sim.psd.faults import MEANING, Fault, FaultKind, FaultyStorage, PowerCut
+from pes_sim.psd.head import PAGE
 from pes_sim.psd.storage import MemoryStorage
 from tests.psd.test_failed_writes import check_books
 from tests.rig import Rig, operational, piece
@@ -159,6 +160,29 @@ def test_any_other_text_is_refused_with_what_is_allowed(text: str) -> None:
     with pytest.raises(UsageError, match="is no storage fault") as caught:
         Fault.parse(text)
     assert "cut-reordered, tear" in caught.value.hint
+
+
+def test_a_page_that_cannot_be_read_stays_so_until_the_whole_of_it_is_written() -> None:
+    storage = FaultyStorage(MemoryStorage(), [Fault(FaultKind.UNREADABLE, 3)])
+    storage.create(AREA, 3 * PAGE)
+    storage.write(AREA, 0, b"one")
+    storage.write(AREA, PAGE + 5, b"two")  # operation 3
+    storage.write(AREA, PAGE + 9, b"more")
+    for offset, length in ((PAGE, 1), (PAGE - 1, 2), (2 * PAGE - 1, 1), (0, 3 * PAGE)):
+        with pytest.raises(StorageFailed, match="cannot read"):
+            storage.read(AREA, offset, length)
+    assert storage.read(AREA, 0, PAGE)[:3] == b"one"
+    assert storage.read(AREA, 2 * PAGE, PAGE) == bytes(PAGE)
+    storage.write(AREA, PAGE - 1, bytes(PAGE))
+    with pytest.raises(StorageFailed):
+        storage.read(AREA, PAGE, 1)
+    storage.write(AREA, PAGE - 1, bytes(PAGE + 1))
+    assert storage.read(AREA, PAGE, 1) == b"\0"
+    storage.add(Fault(FaultKind.UNREADABLE))
+    storage.write(AREA, 0, b"x")
+    storage.remove(AREA)
+    storage.create(AREA, 4)
+    assert storage.read(AREA, 0, 4) == bytes(4)
 
 
 def asked(number: int) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hmac
 import random
 import struct
@@ -12,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pes_sim.errors import IntegrityError, StorageFailed, StorageFull
-from pes_sim.psd.nvram import ALIGN, PAGE, Kind, Nvram, Record
+from pes_sim.psd.head import PAGE
+from pes_sim.psd.nvram import Nvram
+from pes_sim.psd.records import ALIGN, Kind, Record
 from pes_sim.psd.storage import MemoryStorage
 
 KEY = b"k" * 32
@@ -603,17 +604,26 @@ def test_a_state_larger_than_a_bank_is_refused() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 1 << 32), st.integers(0, 8))
-def test_noise_behind_the_last_record_changes_nothing(seed: int, count: int) -> None:
+def test_noise_behind_the_last_record_stops_the_device_for_it_may_have_been_records(seed: int, count: int) -> None:
     storage = filled(9)
     noise, cut = random.Random(seed).randbytes(2 * BANK), count * ALIGN
     for bank in (0, BANK):
         storage.areas[FIRST][bank + cut : bank + BANK] = noise[bank + cut : bank + BANK]
-    if count == 0:
-        with pytest.raises(IntegrityError, match="missing or empty"):
-            opened(storage)
-        return
-    nvram = opened(storage)
-    assert [r.body for r in nvram.take_recovered()] == [f"body {n}".encode() for n in range(count)]
+    left = copy(storage).areas
+    with pytest.raises(IntegrityError, match=f"breaks off before record {count + 1}"):
+        opened(storage)
+    assert storage.areas == left
+
+
+@pytest.mark.parametrize("bank", [0, BANK])
+def test_noise_behind_the_last_record_in_one_bank_is_mended(bank: int) -> None:
+    whole = filled(9)
+    for start in range(9 * ALIGN, BANK, 50):
+        storage = copy(whole)
+        storage.areas[FIRST][bank + start : bank + BANK] = random.Random(start).randbytes(BANK - start)
+        nvram = opened(storage)
+        assert (nvram.repaired, nvram.sequence) == (1, 9)
+        assert storage.areas == whole.areas
 
 
 # A record that failed, and that reached the disk all the same
@@ -683,37 +693,99 @@ def test_a_shorter_record_in_its_place_leaves_nothing_of_it() -> None:
     assert bodies(storage) == ["body 0", "body 1", "body 2"]
 
 
-def test_a_blank_head_beside_more_than_one_segment_is_no_head() -> None:
-    storage = filled(40)
-    segments = [name for name in storage.names() if name.startswith("log-")]
-    assert len(segments) > 2
-    storage.areas[HEAD] = bytearray(len(storage.areas[HEAD]))
-    with pytest.raises(IntegrityError, match=f"blank beside {len(segments)} segments"):
+def test_a_blank_head_beside_more_than_the_first_record_is_no_head() -> None:
+    for count in (40, 2, 1):
+        storage = filled(count)
+        storage.areas[HEAD] = bytearray(len(storage.areas[HEAD]))
+        if count == 1:  # a cut before it was written
+            nvram = opened(storage)
+            append(nvram, 1)
+            assert storage.areas[HEAD] == filled(1).areas[HEAD]
+            assert bodies(storage) == ["body 0", "body 1"]
+            continue
+        with pytest.raises(IntegrityError, match=f"blank beside {len(segments(storage))} segments"):
+            opened(storage)
+
+
+@pytest.mark.parametrize("size", [0, PAGE, 2 * PAGE - 1])
+def test_a_head_that_is_cut_short_is_missed_where_no_cut_can_have_made_it_so(size: int) -> None:
+    storage = filled(1)
+    del storage.areas[HEAD][size:]
+    with pytest.raises(IntegrityError, match=f"{HEAD} has {size} bytes, not {2 * PAGE}"):
         opened(storage)
-    for name in segments[1:]:
-        del storage.areas[name]
-    opened(storage)
+    storage.remove(FIRST)
+    if size:
+        with pytest.raises(IntegrityError, match=f"{HEAD} has {size} bytes"):
+            opened(storage)
+        storage.areas[HEAD][:] = bytes(size)
+    append(opened(storage), 0, Kind.STATE)  # a cut while it was made
+    assert storage.areas[HEAD] == filled(1).areas[HEAD]
 
 
-def test_a_head_that_could_not_be_written_is_written_before_there_are_two_segments() -> None:
-    class Headless(MemoryStorage):
-        stuck = True
+@pytest.mark.parametrize("damage", ["rotten", "blank", "older"])
+@pytest.mark.parametrize("at", [0, PAGE])
+def test_a_bad_copy_of_the_head_is_mended_and_counted(at: int, damage: str) -> None:
+    whole = filled(60)
+    storage = copy(whole)
+    other = {"rotten": bytearray(b"\xa5" * PAGE), "blank": bytearray(PAGE), "older": filled(1).areas[HEAD][:PAGE]}
+    storage.areas[HEAD][at : at + PAGE] = other[damage]
+    assert opened(storage).repaired == 1
+    assert storage.areas == whole.areas
+    assert opened(storage).repaired == 0
 
-        def write(self, name: str, offset: int, data: bytes) -> None:
-            if name == HEAD and self.stuck:
-                raise StorageFailed("EIO")
-            super().write(name, offset, data)
 
+class Headless(MemoryStorage):
+    """The head cannot be written while it is stuck."""
+
+    stuck = True
+
+    def write(self, name: str, offset: int, data: bytes) -> None:
+        if name == HEAD and self.stuck:
+            raise StorageFailed("EIO")
+        super().write(name, offset, data)
+
+
+def test_without_a_head_there_is_one_record_and_it_is_written_before_the_second() -> None:
     storage = Headless()
     nvram = opened(storage)
-    with contextlib.suppress(StorageFailed):
-        for number in range(100):
-            append(nvram, number)
-    assert sum(name.startswith("log-") for name in storage.names()) == 1
+    append(nvram, 0, Kind.STATE)
+    for _ in range(2):
+        with pytest.raises(StorageFailed):
+            append(nvram, 1)
+    assert bodies(storage) == ["body 0"]
     storage.stuck = False
-    for number in range(100):
-        append(nvram, number)
-    opened(storage)
+    append(nvram, 1)
+    assert bodies(storage) == ["body 0", "body 1"]
+
+
+def test_a_head_that_lags_is_written_again_by_the_next_record_or_after_the_next_opening() -> None:
+    for again in (False, True):
+        storage = Headless()
+        storage.stuck = False
+        nvram = opened(storage)
+        append(nvram, 0, Kind.STATE)
+        storage.stuck = True
+        for number in range(1, 17):
+            append(nvram, number)
+        assert len(segments(storage)) == 2
+        storage.stuck = False
+        whole = copy(storage)
+        if again:
+            nvram = opened(storage)
+        assert storage.areas == whole.areas
+        append(nvram, 17)
+        storage.remove(segments(storage)[-1])
+        with pytest.raises(IntegrityError, match="missing or empty"):
+            opened(storage)
+
+
+def test_a_segment_above_the_head_that_is_cut_short_or_rotten_throughout_was_not_just_begun() -> None:
+    for size, fill, said in ((BANK, b"", "bytes, not"), (2 * BANK, b"\xa5", "breaks off before record 15")):
+        storage = filled(14)
+        other = filled(1).areas[FIRST]
+        storage.areas["log-0000000000000015.seg"] = (bytearray(fill * size) or other)[:size]
+        with pytest.raises(IntegrityError, match=said):
+            opened(storage)
 
 
 def test_a_segment_that_was_reclaimed_for_all_that_the_medium_says_is_read_no_more() -> None:

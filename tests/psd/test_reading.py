@@ -9,8 +9,8 @@ from pes_sim.errors import IntegrityError, NotAuthenticated, StorageFailed
 from pes_sim.indicium import layout
 from pes_sim.link.frame import MIN_MAX_FRAME, OVERHEAD
 from pes_sim.psd.fields import Values, check_all, pack, unpack
+from pes_sim.psd.head import PAGE
 from pes_sim.psd.lifecycle import State, SubState
-from pes_sim.psd.nvram import PAGE
 from pes_sim.psd.reading import LOG_CHUNK
 from pes_sim.psd.roles import Role
 from pes_sim.psd.services import BY_NAME, SERVICES

@@ -23,6 +23,7 @@ from pes_sim.errors import (
     NothingPending,
     PesError,
     RefusedInState,
+    RequestIdReused,
     SelfTestFailed,
     StaleMessage,
     StorageFailed,
@@ -30,9 +31,10 @@ from pes_sim.errors import (
 )
 from pes_sim.psd import messages, rtc
 from pes_sim.psd.faults import Fault, FaultKind, FaultyStorage
-from pes_sim.psd.fields import Values
+from pes_sim.psd.fields import Values, pack, unpack
+from pes_sim.psd.head import PAGE
 from pes_sim.psd.keys import Slot
-from pes_sim.psd.nvram import PAGE, Kind
+from pes_sim.psd.records import Kind, frame
 from pes_sim.psd.roles import Role
 from pes_sim.psd.rtc import Rtc
 from pes_sim.psd.selftest import TestName
@@ -40,7 +42,7 @@ from pes_sim.psd.storage import MemoryStorage
 from pes_sim.psd.vault import MemoryVault
 from pes_sim.psd.wreck import COPY, REPORT
 from tests.psd.walk import Noting, survivors
-from tests.rig import NOON, SERIAL, Rig, answer, operational, piece, pki, sign
+from tests.rig import NOON, SERIAL, Rig, answer, correction, operational, piece, pki, sign
 
 BANK: Final = 16384
 FUNDS: Final = 100_000
@@ -296,7 +298,7 @@ def test_a_report_in_the_logs_place_and_a_record_in_the_heads_stop_the_device() 
     assert rig.status()["state"] == "ERROR"
     recover(rig)
     rig = lived()
-    record_of_state = rig.psd._books._wreck._frame(Kind.STATE, b"", 1)
+    record_of_state = frame(rig.psd._books._wreck._key, Kind.STATE, b"", 1)
     for at in (0, PAGE):
         areas_of(rig)[HEAD][at : at + len(record_of_state)] = record_of_state
     rig.power_on(log_in=False)
@@ -374,13 +376,14 @@ def test_a_medium_that_cannot_be_read_leaves_what_can_be() -> None:
         names_of: tuple[str, ...] = ()
 
         def read(self, name: str, offset: int, length: int) -> bytes:
-            if name in self.names_of and length > PAGE:
+            if name in self.names_of:
                 raise StorageFailed("the disk said no")
             return super().read(name, offset, length)
 
     storage = Unreadable()
     rig = lived(storage=storage)
     head(storage.areas)
+    assert len(logs(storage.areas)) == 2
     storage.names_of = (REPORT, logs(storage.areas)[-1])
     rig.power_on(log_in=False)
     assert rig.ask("get_statement")["statement"] == b""
@@ -393,7 +396,7 @@ def test_a_medium_that_cannot_be_read_leaves_what_can_be() -> None:
 def test_records_that_only_a_newer_version_knows_are_not_passed_over_for_older_ones() -> None:
     rig = wrecked(head)
     wreck = rig.psd._books._wreck
-    newer = bytearray(wreck._frame(Kind.STATE, b"\xa1\x66format\x18\x63", 10_000))
+    newer = bytearray(frame(wreck._key, Kind.STATE, b"\xa1\x66format\x18\x63", 10_000))
     name = "log-0000000000010000.seg"
     areas_of(rig)[name] = bytearray(2 * BANK)
     areas_of(rig)[name][: len(newer)] = newer
@@ -434,7 +437,8 @@ def test_a_recovered_device_is_locked_with_the_registers_ordered_and_serves_once
     now = registers(7 * 740, 7, funds=FUNDS + 1_000)
     rig.power_on()
     assert rig.registers() == now
-    assert len(rig.ask("read_log", first_record=1)["entries"]) == 1
+    entries = [unpack(entry) for entry in rig.ask("read_log", first_record=1)["entries"]]
+    assert entries[-1]["record"] > 500_000 > max([entry["record"] for entry in entries[:-1]], default=0)
 
 
 def test_where_all_segments_are_gone_it_goes_on_above_the_report_all_the_same() -> None:
@@ -647,8 +651,6 @@ def test_pieces_count_that_lie_behind_the_last_report_and_before_the_rot() -> No
 
 
 def test_batches_count_too() -> None:
-    from pes_sim.psd.fields import pack
-
     rig = lived()
     rig.ask("dispense_batch", pieces=[pack(piece())] * 3)
     head(areas_of(rig))
@@ -879,3 +881,166 @@ def test_a_recovered_device_whose_head_was_put_back_does_not_go_on_with_the_old_
     with pytest.raises(BadMessage) as caught:
         recover(rig)
     assert caught.value.detail == registers(9 * 740, 9)
+
+
+# A log that ends too early
+
+
+@pytest.mark.parametrize("copy_lost", [None, 0, COPY])
+def test_a_log_that_ends_before_the_last_report_has_lost_its_tail(copy_lost: int | None) -> None:
+    rig = operational(FUNDS)
+    rig.dispense()
+    rig.report()
+    reported = rig.psd._books._wreck.report()
+    assert reported is not None
+    if copy_lost is not None:
+        areas_of(rig)[REPORT][copy_lost : copy_lost + COPY] = bytes(COPY)
+    area = areas_of(rig)[logs(areas_of(rig))[-1]]
+    record = next(r for r in rig.psd._books._log().read_from(1) if r.sequence == reported.sequence)
+    for at in range(record.offset, len(area) // 2):
+        page, within = divmod(at, PAGE)
+        for bank in (0, 1):
+            area[(2 * page + bank) * PAGE + within] = 0
+        if at > record.offset + 20_000:
+            break
+    before = image(rig)
+    rig.power_on(log_in=False)
+    status = rig.status()
+    assert status["state"] == "ERROR"
+    assert f"before the last report, of record {reported.sequence}" in status["lock_reasons"][0]
+    assert image(rig) == before
+    recover(rig, **registers(740, 1))
+
+
+def test_a_blank_log_beside_a_report_is_no_new_device() -> None:
+    rig = lived()
+    areas = areas_of(rig)
+    for name in logs(areas):
+        del areas[name]
+    areas[HEAD][:] = bytes(len(areas[HEAD]))
+    rig.power_on(log_in=False)
+    assert rig.status()["state"] == "ERROR"
+    assert "the log is blank, before the last report" in rig.status()["lock_reasons"][0]
+    recover(rig)
+
+
+@pytest.mark.parametrize("at", [0, COPY])
+def test_a_bad_copy_of_the_report_is_mended_and_counted(at: int) -> None:
+    rig = lived()
+    whole = image(rig)
+    areas_of(rig)[REPORT][at + 9] ^= 1
+    rig.power_on(log_in=False)
+    assert rig.status()["repaired"] == 1
+    assert image(rig)[REPORT] == whole[REPORT]
+    rig.power_on(log_in=False)
+    assert rig.status()["repaired"] == 0
+
+
+def test_a_report_that_is_not_there_is_written_from_the_log_at_the_next_change_of_state() -> None:
+    rig = lived()
+    del areas_of(rig)[REPORT]
+    before = image(rig)
+    rig.power_on(log_in=False)
+    assert image(rig) == before  # looking writes nothing
+    rig.log_in()
+    everything(areas_of(rig))
+    rig.power_on(log_in=False)
+    said = rig.read("checkin_report", rig.ask("get_statement")["statement"])
+    assert {name: said[name] for name in REPORTED} == REPORTED
+    recover(rig)
+
+
+# What a recovery carries on
+
+
+def rotten_before(rig: Rig, record: int) -> None:
+    """A record in both banks; those behind it are whole."""
+    found = next(r for r in rig.psd._books._log().read_from(record) if r.sequence == record)
+    for bank in (0, 1):
+        page, within = divmod(found.offset + 30, PAGE)
+        areas_of(rig)[found.segment][(2 * page + bank) * PAGE + within] ^= 1
+    rig.power_on(log_in=False)
+    assert rig.status()["state"] == "ERROR"
+
+
+def entries_of(rig: Rig) -> list[Values]:
+    found: list[Values] = []
+    following = 1
+    while following:
+        chunk = rig.ask("read_log", first_record=following)
+        found += map(unpack, chunk["entries"])
+        following = chunk["next_record"]
+    return found
+
+
+def test_a_piece_that_can_still_be_read_is_answered_to_its_retry_after_a_recovery_and_debited_once() -> None:
+    rig = operational(FUNDS)
+    spoiled = rig.dispense()["record"]
+    batch = [pack(piece(postage_mills=100 + number)) for number in range(7)]
+    requests: dict[bytes, tuple[str, dict[str, Any]]] = {
+        b"a" * 16: ("dispense", piece()),
+        b"b" * 16: ("dispense_batch", {"pieces": batch}),
+        b"c" * 16: ("redate", correction()),
+        b"d" * 16: ("reprint", {"original": spoiled}),
+    }
+    answers = {key: rig.ask(name, key, **request) for key, (name, request) in requests.items()}
+    log, known = entries_of(rig), rig.registers()
+    victim = rig.psd._books.sequence
+    rig.log_in()
+    for again in range(2):
+        rotten_before(rig, victim + 1)
+        if again:
+            with pytest.raises(BadMessage, match="would fall"):  # they are covered by what is ordered
+                recover(rig, **REPORTED)
+        recover(rig, newest_number=GAP << again, **known)
+        for _ in range(2):
+            unlocked(rig)
+            now = rig.registers()
+            for key, (name, request) in requests.items():
+                assert rig.ask(name, key, **request) == answers[key]
+            assert rig.registers() == now == known
+            assert entries_of(rig) == log
+            first = answers[b"b" * 16]["record"]
+            assert [rig.psd._books.find(first + n) is not None for n in range(7)] == [True] * 7
+            with pytest.raises(RequestIdReused):
+                rig.dispense(b"a" * 16, postage_mills=741)
+            rig.ask("lock", message=rig.order("lock_order", lock_reasons=["register fault"]))
+            rig.power_on()
+        victim = rig.psd._books.sequence
+        rig.log_in()
+
+
+def test_a_carried_piece_can_be_reprinted_and_new_ones_begin_a_chain_of_their_own() -> None:
+    rig = operational(FUNDS)
+    old = rig.dispense(b"a" * 16)
+    end = rig.psd._books.sequence
+    rig.log_in()
+    rotten_before(rig, end + 1)
+    recover(rig, **registers(740, 1))
+    unlocked(rig)
+    assert rig.ask("reprint", original=old["record"])["indicium"] == old["indicium"]
+    rig.dispense()
+    carried, again, new = entries_of(rig)
+    assert (carried["record"], again["original"]) == (old["record"], old["record"])
+    assert new["record"] == again["record"] + 1 > carried["record"]
+    rig.power_on()
+    assert (rig.registers(), len(entries_of(rig))) == (registers(2 * 740, 2), 3)
+
+
+def test_as_many_are_carried_as_fit_the_newest_first_and_a_piece_once() -> None:
+    rig = operational(10_000_000, bank=BANK)
+    while len(logs(areas_of(rig))) < 4:
+        rig.dispense(postage_mills=1)
+    known, log = rig.registers(), entries_of(rig)
+    rig.log_in()
+    areas_of(rig)["log-0000000000099999.seg"] = areas_of(rig)[logs(areas_of(rig))[0]][:]
+    rig.power_on(log_in=False)
+    assert rig.status()["state"] == "ERROR"
+    recover(rig, **known)
+    rig.log_in()
+    carried = entries_of(rig)
+    assert carried == log[-len(carried) :]
+    assert 15 < len(carried) < len(log)
+    rig.power_on()
+    unlocked(rig).dispense()
+    assert rig.registers()["piece_count"] == known["piece_count"] + 1

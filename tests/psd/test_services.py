@@ -25,7 +25,7 @@ from pes_sim.psd.fields import Values, check_all, pack
 from pes_sim.psd.lifecycle import Lock, State
 from pes_sim.psd.locks import LOCKS
 from pes_sim.psd.messages import Sign
-from pes_sim.psd.nvram import ALIGN
+from pes_sim.psd.records import ALIGN
 from pes_sim.psd.roles import Role
 from pes_sim.psd.rtc import Rtc
 from pes_sim.psd.services import BY_NAME, SERVICES, Service

@@ -136,7 +136,8 @@ def test_a_record_without_a_form_is_refused() -> None:
 
 
 def test_a_device_of_the_first_form_comes_up_stopped_and_says_why_and_is_not_written_to() -> None:
-    from pes_sim.psd.nvram import Kind, Nvram
+    from pes_sim.psd.nvram import Nvram
+    from pes_sim.psd.records import Kind
 
     rig = Rig()
     old = {"format": 1, "state": {"lifecycle": "OPERATIONAL"}, "registers": {}, "time": 1, "chain": bytes(32),

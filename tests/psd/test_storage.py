@@ -177,6 +177,27 @@ def test_a_short_write_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pyt
     assert storage.read(NAME, 5, 10) == b"0123456789"
 
 
+def test_a_read_that_stops_before_a_page_that_cannot_be_read_goes_on_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = FileStorage(tmp_path)
+    storage.create(NAME, 64)
+    storage.write(NAME, 0, b"0123456789")
+    whole = os.pread
+    monkeypatch.setattr(os, "pread", lambda fd, length, offset: whole(fd, min(length, 3), offset))
+    assert storage.read(NAME, 0, 10) == b"0123456789"
+    assert len(storage.read(NAME, 60, 10)) == 4  # the file ends there
+
+    def broken(fd: int, length: int, offset: int) -> bytes:
+        if offset >= 6:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return whole(fd, min(length, 3), offset)
+
+    monkeypatch.setattr(os, "pread", broken)
+    with pytest.raises(StorageFailed, match=f"cannot read .*{NAME}"):
+        storage.read(NAME, 0, 10)
+
+
 def test_a_small_file_is_replaced_whole(tmp_path: Path) -> None:
     path = tmp_path / "clock.json"
     write_atomically(path, b"old")

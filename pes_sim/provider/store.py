@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,21 @@ from pes_sim.errors import StorageFailed
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, MetaData
+
+
+def check_database(path: Path) -> None:
+    """Raises `StorageFailed` for a file that is no database, without loading what `open_engine` needs."""
+    import sqlite3
+
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA schema_version").fetchone()
+    except sqlite3.DatabaseError as problem:
+        raise _no_use(path, problem) from None
+
+
+def _no_use(path: Path | None, problem: BaseException | None) -> StorageFailed:
+    return StorageFailed(f"{path} cannot be used: {problem}", hint="Is it a provider's database?")
 
 
 def open_engine(path: Path | None) -> tuple[Engine, MetaData]:
@@ -41,7 +57,7 @@ def open_engine(path: Path | None) -> tuple[Engine, MetaData]:
     try:
         metadata.create_all(engine)
     except DatabaseError as problem:
-        raise StorageFailed(f"{path} cannot be used: {problem.orig}", hint="Is it a provider's database?") from None
+        raise _no_use(path, problem.orig) from None
     return engine, metadata
 
 
@@ -94,5 +110,27 @@ def _tables() -> MetaData:
         Column("paid_by", String, nullable=False),
         Column("amount_mills", Integer, nullable=False),
         Index("answer_by_number", "psd_serial", "message_number"),
+    )  # fmt: skip
+    Table(
+        "recovery", metadata,
+        Column("number", Integer, primary_key=True),
+        Column("psd_serial", Integer, ForeignKey("meter.psd_serial"), nullable=False, index=True),
+        Column("time", Integer, nullable=False),
+        Column("newest_number", Integer, nullable=False),
+        Column("log_sequence", Integer, nullable=False),
+        Column("ascending_mills", Integer, nullable=False),
+        Column("descending_mills", Integer, nullable=False),
+        Column("control_sum_mills", Integer, nullable=False),
+        Column("piece_count", Integer, nullable=False),
+        Column("zero_piece_count", Integer, nullable=False),
+    )  # fmt: skip
+    Table(
+        "settlement", metadata,
+        Column("psd_serial", Integer, ForeignKey("meter.psd_serial"), primary_key=True),
+        Column("time", Integer, nullable=False),
+        Column("ascending_mills", Integer, nullable=False),
+        Column("piece_count", Integer, nullable=False),
+        Column("zero_piece_count", Integer, nullable=False),
+        Column("amount_mills", Integer, nullable=False),
     )  # fmt: skip
     return metadata

@@ -77,7 +77,7 @@ class Reader:
             "device_time": books.time,
             "today": piece.today(books.time, s.utc_offset_minutes).isoformat(),
             "refill_pending_mills": s.refill.amount,
-            "log_sequence": books.sequence,
+            "log_sequence": max(books.sequence, books.found),  # of a log that cannot be opened, what was found in it
             "reprint_count": books.reprints,
             "role": self._access.role.value,
             "self_tests_failed": [name.value for name in self._condition.tests.failed],

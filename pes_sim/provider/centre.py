@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from pes_sim.clock import Clock
 from pes_sim.entropy import Entropy
 from pes_sim.errors import BadMessage, FieldError, RefusedByProvider, StaleMessage, StorageFailed
+from pes_sim.meter.sqlite_errors import failure
 from pes_sim.money import dollars
 from pes_sim.provider.answers import Answer, Answers
 from pes_sim.provider.decisions import Decide, Decider, Decision
@@ -29,7 +30,7 @@ from pes_sim.provider.ledger import Ledger
 from pes_sim.provider.pki import Pki
 from pes_sim.provider.recoveries import Ordered, Settled
 from pes_sim.provider.registry import Registered, Registry
-from pes_sim.provider.store import check_database, open_engine
+from pes_sim.provider.store import DAMAGED, check_database, open_engine
 from pes_sim.psd import inbox, locks, messages
 from pes_sim.psd.fields import Values, check_all, fields
 from pes_sim.psd.manufacture import check_zip
@@ -284,9 +285,9 @@ class DataCentre:
 
         What it printed is for the caller to establish: registers that are too low give postage away (though the device
         takes none below its own), and ones that are too high take it. What is left follows: all that was granted, less
-        what was printed. A refill under way counts as had, since its grant was booked; no message that was signed before
-        is answered with money, or a receipt, any more. An order that never arrives, or that the device refuses, binds
-        nobody: another one may be lower. Until one is carried out the device gets nothing from here.
+        what was printed. A refill under way counts as had, since its grant was booked; no message that was signed
+        before is answered with money, or a receipt, any more. An order that never arrives, or that the device refuses,
+        binds nobody: another one may be lower. Until one is carried out the device gets nothing from here.
 
         Raises `RefusedByProvider` for registers below what it last reported, or above what was granted.
         """
@@ -316,8 +317,8 @@ class DataCentre:
         customer's account (39 CFR 501.17: unused postage is submitted for refund). Gives that, in mills.
 
         It is for good. Whatever the device sends from then on, or has sent before, is refused. The same numbers again
-        change nothing and give the same. Raises `RefusedByProvider` for less than it has reported, more than was granted,
-        other numbers than before, or a device that was withdrawn.
+        change nothing and give the same. Raises `RefusedByProvider` for less than it has reported, more than was
+        granted, other numbers than before, or a device that was withdrawn.
         """
         printed = {
             "ascending_mills": ascending_mills, "piece_count": piece_count, "zero_piece_count": zero_piece_count,
@@ -336,7 +337,7 @@ class DataCentre:
                 raise RefusedByProvider(f"PSD {psd_serial} was withdrawn from service, and its postage paid back")
             registers = _possible(psd, printed, "be settled with these registers")
             check_all(_REGISTERS, registers)
-            now, amount = self._clock.now(), registers["descending_mills"]
+            now, amount = self._clock.now(), int(registers["descending_mills"])
             self._ledger.pay_back(connection, psd.customer, amount, now, f"settlement of PSD {psd_serial}")
             left = psd.granted_mills - amount
             self._registry.update(connection, psd_serial, granted_mills=left, withdrawn=1)
@@ -412,8 +413,7 @@ class DataCentre:
             with self._engine.begin() as connection:
                 yield connection
         except DatabaseError as problem:
-            hint = "Nothing was booked; try again when the file can be written"
-            raise StorageFailed(f"{self._database}: {problem.orig}", hint=hint) from None
+            raise failure(self._database, problem.orig, damaged=DAMAGED) from None
 
 
 def _told(decision: Decision, values: Values, known: Values) -> Values:

@@ -52,8 +52,8 @@ def judge(known: Registered, values: Values, *, grants_may_be_under_way: bool) -
 
 
 def unrecoverable(known: Registered, registers: Values) -> str:
-    """Why a PSD that is `known` cannot go on with `registers` after a recovery; empty where it can. What was only ordered
-    of it before says nothing: that may have been a slip, and was never confirmed.
+    """Why a PSD that is `known` cannot go on with `registers` after a recovery; empty where it can. What was only
+    ordered of it before says nothing: that may have been a slip, and was never confirmed.
     """
     spent = registers["ascending_mills"] - known.ascending_mills
     pieces = registers["piece_count"] - known.piece_count

@@ -119,4 +119,7 @@ class Reader:
 
     def _check_readable(self) -> None:
         if not self._books.readable:
-            raise IntegrityError(f"the storage cannot be read: {self._books.state.fault}")
+            raise IntegrityError(
+                f"the storage cannot be read: {self._books.state.fault}",
+                hint="The provider's recovery order may bring it back: pes-sim meter recover DIR",
+            )

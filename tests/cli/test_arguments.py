@@ -29,6 +29,7 @@ COMMANDS = [
     "meter lock",
     "meter unlock",
     "meter recover",
+    "meter settle",
     "meter self-test",
     "meter run",
     "meter specimens",

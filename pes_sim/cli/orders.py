@@ -62,9 +62,7 @@ def run_unlock(options: argparse.Namespace) -> int:
     if not _printed(options, document):
         cleared = [reason for reason in before if reason not in document["lock_reasons"]]
         print_state(document, options.directory)
-        print(
-            f"  cleared: {', '.join(cleared) or 'no lock'}; wrong proofs of identity are forgotten, if there were any"
-        )
+        print(f"  cleared: {', '.join(cleared) or 'no lock'}; wrong proofs of identity are forgotten, if any")
     return 0
 
 

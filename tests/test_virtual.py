@@ -535,7 +535,8 @@ def test_a_seeded_meter_that_was_recovered_draws_no_request_id_twice(tmp_path: P
     create(tmp_path / "m1", seed="lucky")
     with VirtualMeter(tmp_path / "m1") as meter:
         meter.refill(100_000)
-    psd, printed, tail = tmp_path / "m1" / "psd", [], {}
+    psd, printed = tmp_path / "m1" / "psd", []
+    tail: dict[Path, bytes] = {}
     for life in range(3):
         with VirtualMeter(tmp_path / "m1") as meter:
             if life:

@@ -296,9 +296,8 @@ class Psd:
 
     def _begin_anew(self, begun: Snapshot, above: int) -> None:
         self._books.begin_anew(begun, above)
-        self._entropy = self._drawn_from(
-            self._books.sequence
-        )  # what a seed gave after the lost records, it gives no more
+        # What a seed gave after records that are lost, it must not give again.
+        self._entropy = self._drawn_from(self._books.sequence)
 
     def _drawn_from(self, record: int) -> Entropy:
         """Random bytes that differ from power-on to power-on: a seed would give the same ones again."""

@@ -217,14 +217,14 @@ def test_of_a_meter_of_which_nothing_is_left_the_status_says_so(cli: Cli, meter:
     assert "  registers  cannot be read; the last signed report is lost as well" in result.out.splitlines()
     settle = f"the provider can settle it: pes-sim meter settle {meter}"
     assert f"  recovery   nothing is left that says which PSD this is; {settle}" in result.out.splitlines()
-    for action in (["recover", meter], ["recover", meter, "--used", "1.48", "--pieces", "2"]):
-        refused = cli("meter", *action)
+    for numbers in ([], ["--used", "1.48", "--pieces", "2"]):
+        refused = cli("meter", "recover", meter, *numbers)
         assert (refused.code, refused.complaint()) == (1, [
             f"pes-sim: nothing is left in {meter / 'psd'} that says which PSD this is, and nothing can be recovered",
             f"  The provider can settle it: pes-sim meter settle {meter} --used DOLLARS --pieces N",
         ])  # fmt: skip
-    for action in (["unlock"], ["withdraw"]):
-        refused = cli("meter", *action, meter)
+    for action in ("unlock", "withdraw"):
+        refused = cli("meter", action, meter)
         assert (refused.code, "is not registered" in refused.err, "bring it back:" in refused.err) == (1, False, False)
         assert "it can only be settled" in refused.err
     for _ in range(2):

@@ -24,8 +24,8 @@ from pes_sim.errors import BadMessage, FieldError, RefusedByProvider, StaleMessa
 from pes_sim.meter.sqlite_errors import failure
 from pes_sim.money import dollars
 from pes_sim.provider.answers import Answer, Answers
-from pes_sim.provider.decisions import Decide, Decider, Decision
-from pes_sim.provider.judgement import BOOKS, unrecoverable
+from pes_sim.provider.decisions import Decide, Decider, Decision, told
+from pes_sim.provider.judgement import BOOKS, possible
 from pes_sim.provider.ledger import Ledger
 from pes_sim.provider.pki import Pki
 from pes_sim.provider.recoveries import Ordered, Settled
@@ -303,7 +303,7 @@ class DataCentre:
                 # Beyond another order, too: of two images that are recovered one after the other, the newer one counts.
                 newest_number=max(psd.message_number, before.newest_number) + NUMBERS_BEYOND,
                 log_sequence=max(psd.log_sequence, before.log_sequence) + RECORDS_BEYOND,
-                **_possible(psd, printed, "go on with these registers"),
+                **possible(psd, printed, "go on with these registers"),
             )
             numbers = {name: getattr(ordered, name) for name in ("newest_number", "log_sequence")}
             answered = {name: challenge[name] for name in ("nonce", "message_number")}
@@ -335,7 +335,7 @@ class DataCentre:
                 return before.amount_mills
             if psd.withdrawn:
                 raise RefusedByProvider(f"PSD {psd_serial} was withdrawn from service, and its postage paid back")
-            registers = _possible(psd, printed, "be settled with these registers")
+            registers = possible(psd, printed, "be settled with these registers")
             check_all(_REGISTERS, registers)
             now, amount = self._clock.now(), int(registers["descending_mills"])
             self._ledger.pay_back(connection, psd.customer, amount, now, f"settlement of PSD {psd_serial}")
@@ -357,7 +357,7 @@ class DataCentre:
             psd, values = self._open(connection, request, kind)
             if (over := self._decider.over(psd, values, kind)) is not None:
                 # Not kept, and what was kept is not given again: a grant of before could be had by an older image.
-                return self._sign(over.kind, _told(over, values, psd.registers), **over.fields)
+                return self._sign(over.kind, told(over, values, psd.registers), **over.fields)
             known = self._answers.find(connection, psd.psd_serial, values["nonce"])
             if known is not None:
                 cancelled = not known.request and kind == "refill_request"
@@ -378,7 +378,7 @@ class DataCentre:
                 self._registry.update(connection, psd.psd_serial, **seen)
             else:
                 decision = self._decider.late(connection, psd, values, kind)
-            return self._give(connection, values, request, decision, _told(decision, values, psd.least))
+            return self._give(connection, values, request, decision, told(decision, values, psd.least))
 
     def _open(self, connection: Connection, message: bytes, kind: str) -> tuple[Registered, Values]:
         """The PSD that sent a message, and what it says once its signature is checked."""
@@ -414,25 +414,3 @@ class DataCentre:
                 yield connection
         except DatabaseError as problem:
             raise failure(self._database, problem.orig, damaged=DAMAGED) from None
-
-
-def _told(decision: Decision, values: Values, known: Values) -> Values:
-    """What an answer repeats of a PSD's message. A refused check-in tells the device what is `known` of its registers:
-    whether it was rolled back, it finds for itself.
-    """
-    return values | known if decision.kind == "checkin_refusal" else values
-
-
-def _possible(psd: Registered, printed: Values, what: str) -> Values:
-    """The registers of a PSD that has `printed` so much. Raises `RefusedByProvider` where that cannot be true."""
-    registers = printed | {
-        "descending_mills": psd.granted_mills - printed["ascending_mills"], "control_sum_mills": psd.granted_mills,
-    }  # fmt: skip
-    if complaint := unrecoverable(psd, registers):
-        raise RefusedByProvider(
-            f"PSD {psd.psd_serial} cannot {what}: {complaint}",
-            hint=f"It has reported {dollars(psd.ascending_mills)} used in {psd.piece_count} pieces, "
-            f"{psd.zero_piece_count} of them of zero value; {dollars(psd.granted_mills)} were granted",
-            ascending_mills=psd.ascending_mills, piece_count=psd.piece_count, zero_piece_count=psd.zero_piece_count,
-        )  # fmt: skip
-    return registers

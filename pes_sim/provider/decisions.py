@@ -170,3 +170,10 @@ def _refused(asked: str, complaints: Sequence[Complaint], reason: str = "") -> D
     if asked == "checkin_report":
         fields["lock_reasons"] = sorted({complaint.lock.value for complaint in complaints})
     return Decision(_REFUSAL[asked], fields)
+
+
+def told(decision: Decision, values: Values, known: Values) -> Values:
+    """What an answer repeats of a PSD's message. A refused check-in tells the device what is `known` of its registers:
+    whether it was rolled back, it finds for itself.
+    """
+    return values | known if decision.kind == "checkin_refusal" else values

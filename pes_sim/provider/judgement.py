@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from pes_sim.errors import RefusedByProvider
 from pes_sim.money import dollars
 from pes_sim.provider.registry import Registered
 from pes_sim.psd.fields import Values
@@ -66,6 +67,21 @@ def unrecoverable(known: Registered, registers: Values) -> str:
         (registers["descending_mills"] >= 0, "more was used than was granted"),
     )
     return next((complaint for holds, complaint in rules if not holds), "")
+
+
+def possible(psd: Registered, printed: Values, what: str) -> Values:
+    """The registers of a PSD that has `printed` so much. Raises `RefusedByProvider` where that cannot be true."""
+    registers = printed | {
+        "descending_mills": psd.granted_mills - printed["ascending_mills"], "control_sum_mills": psd.granted_mills,
+    }  # fmt: skip
+    if complaint := unrecoverable(psd, registers):
+        raise RefusedByProvider(
+            f"PSD {psd.psd_serial} cannot {what}: {complaint}",
+            hint=f"It has reported {dollars(psd.ascending_mills)} used in {psd.piece_count} pieces, "
+            f"{psd.zero_piece_count} of them of zero value; {dollars(psd.granted_mills)} were granted",
+            ascending_mills=psd.ascending_mills, piece_count=psd.piece_count, zero_piece_count=psd.zero_piece_count,
+        )  # fmt: skip
+    return registers
 
 
 def cancellation_fits(known: Registered, values: Values, amount: int) -> bool:

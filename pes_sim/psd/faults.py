@@ -45,7 +45,10 @@ MEANING: Final[Mapping[FaultKind, str]] = {
     FaultKind.CUT_KEPT: "the same, but what was not synced had reached the medium",
     FaultKind.CUT_REORDERED: "the same, but of what was not synced only the newest write had reached the medium",
     FaultKind.TEAR: "the same, in the middle of operation N: all before it, and K bytes of a write, had got there",
-    FaultKind.DROP_SYNC: "the first sync from operation N on does nothing, and says that it did; a cut, or the end of the process, then shows it",
+    FaultKind.DROP_SYNC: (
+        "the first sync from operation N on does nothing, and says that it did; a cut, or the end of the process, then "
+        "shows it"
+    ),
     FaultKind.ROT: "of what the first write from operation N on writes, bit K reaches the medium changed",
     FaultKind.EIO: "operation N fails and has done nothing; the next ones work",
     FaultKind.EIO_WRITTEN: "operation N fails, but was done all the same",

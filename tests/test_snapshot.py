@@ -122,6 +122,7 @@ def test_pieces_that_are_not_yet_in_the_databases_own_file_are_in_it(tmp_path: P
     crashed = tmp_path / "crashed"
     with VirtualMeter(directory) as meter:
         meter.print_piece(department="100")
+        meter.centre.balance("TEST CUSTOMER")  # its database is opened when somebody asks for it
         shutil.copytree(directory, crashed)
     manifest = snapshot.take(crashed, tmp_path / "file")
     assert "meter.sqlite-wal" in [entry.name for entry in manifest.device]
@@ -843,3 +844,16 @@ def test_a_clone_that_is_cut_off_is_no_meter(taken: Path, tmp_path: Path, monkey
         if (tmp_path / "m2").exists():
             assert files(tmp_path / "m2") == files(tmp_path / "whole")
             shutil.rmtree(tmp_path / "m2")
+
+
+def test_whether_a_file_would_be_taken_can_be_asked_and_touches_nothing(
+    directory: Path, taken: Path, tmp_path: Path
+) -> None:
+    live(directory)
+    before = files(directory)
+    assert snapshot.check(taken, directory).psd_serial == SERIAL
+    assert files(directory) == before
+    (tmp_path / "file").write_bytes(taken.read_bytes()[:-1])
+    with pytest.raises(IntegrityError):
+        snapshot.check(tmp_path / "file", directory)
+    assert files(directory) == before

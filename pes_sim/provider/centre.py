@@ -413,4 +413,4 @@ class DataCentre:
             with self._engine.begin() as connection:
                 yield connection
         except DatabaseError as problem:
-            raise failure(self._database, problem.orig, damaged=DAMAGED) from None
+            raise failure(self._database, problem.orig, damaged=f"Nothing was booked. {DAMAGED}") from None

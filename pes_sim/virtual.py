@@ -18,12 +18,23 @@ from typing import TYPE_CHECKING, Final
 
 from pes_sim.clock import Clock, SystemClock, VirtualClock
 from pes_sim.entropy import Entropy, SeededEntropy, SystemEntropy, child
-from pes_sim.errors import FieldError, RefusedInState, UsageError
+from pes_sim.errors import (
+    BadMessage,
+    DirectoryInUse,
+    FieldError,
+    HostileDirectory,
+    IntegrityError,
+    PesError,
+    RefusedByProvider,
+    RefusedInState,
+    StorageFailed,
+    UsageError,
+)
 from pes_sim.link.client import Client
 from pes_sim.link.device import DeviceSession, Endpoint, Session
 from pes_sim.link.ports import TIMEOUT_MS, open_host, serve
 from pes_sim.link.ports.server import Server
-from pes_sim.meter.config import MeterConfig, check_new
+from pes_sim.meter.config import MeterConfig, check_new, read_config
 from pes_sim.meter.connection import Connection
 from pes_sim.meter.device import MeterDevice
 from pes_sim.meter.home import MeterHome, StoredClock, check_place, create_home, finish_home, open_home
@@ -41,7 +52,7 @@ from pes_sim.psd.policy import Regime
 from pes_sim.psd.profile import Profile
 from pes_sim.psd.rtc import Rtc
 from pes_sim.psd.selftest import TestName
-from pes_sim.psd.storage import write_atomically
+from pes_sim.psd.storage import DirectoryLock, write_atomically
 
 if TYPE_CHECKING:
     from pes_sim.link.line.line import Line
@@ -112,6 +123,7 @@ class VirtualMeter(Meter):
         self._off = False
         """Whether somebody has cut the power, and it stays away until `power_on`."""
         self._lan = True
+        self._line = line
         self._seen_powered = True
         self._servers: dict[tuple[str, str], Server] = {}
         with ExitStack() as opened:
@@ -131,20 +143,8 @@ class VirtualMeter(Meter):
             self._home.rtc, self._home.connection = rtc, connection
             self.medium = self._home.fail(faults) if (faults := tuple(storage_faults)) else None
             self._device = self._switch_on()
-            drawn = child(entropy, f"requests after record {self._log_sequence()}")
-            super().__init__(self._caller_over(line, drawn))
+            super().__init__(self._new_caller())
             self._opened = opened.pop_all()
-
-    def _caller_over(self, line: Line | None, drawn: Entropy) -> Caller:
-        outlet = _Outlet(self, lambda device: device)
-        if line is None:
-            return LocalCaller(outlet, self.clock, drawn)
-        from pes_sim.link.line.ends import LineTransport
-        from pes_sim.link.ports.memory import MemoryTransport
-
-        client = Client(LineTransport(MemoryTransport(outlet, self.clock), line, self.clock), BY_NAME, drawn)
-        client.hello()
-        return client
 
     @property
     def home(self) -> MeterHome:
@@ -318,7 +318,7 @@ class VirtualMeter(Meter):
         if service not in _ORDERS:
             raise FieldError(f"{service!r} is no order to a meter", hint=f"Known: {', '.join(_ORDERS)}")
         challenge = self._caller.call("challenge", {})
-        message = self.centre.order(_ORDERS[service], self.info()["psd_serial"], challenge, **fields)
+        message = self.centre.order(_ORDERS[service], self._home.config.psd_serial, challenge, **fields)
         self._caller.call(service, {"message": message})
         return self.status()
 
@@ -335,35 +335,130 @@ class VirtualMeter(Meter):
         return self.order("unlock", lock_reasons=list(reasons) or held)
 
     def recover(self, printed: PrintedSoFar | None = None) -> MeterStatus:
-        """Has the provider bring back a meter whose PSD cannot read its log; it is locked then, until `unlock`.
+        """Has the provider bring back a meter whose PSD has lost its registers, a part of its log, or the provider's
+        trust: an older image, or an order that it was never given. It is locked then, until `unlock`.
 
         `printed` is what it printed in its life. Without it the meter's own database is the evidence. Raises
         `UsageError` where that is none, or knows of more; `RefusedByProvider` or `BadMessage` for less than the meter
-        has reported, or than its PSD can still read.
+        has reported, or than its PSD can still read; `RefusedInState` where there is nothing to recover.
+        """
+        self._check_recoverable()
+        told = self._told(printed, "recover")
+        serial, challenge = self._home.config.psd_serial, self._caller.call("challenge", {})
+        try:
+            message = self.centre.recover(serial, challenge, **asdict(told))
+            self._caller.call("recover", {"message": message})
+        except (RefusedByProvider, BadMessage) as problem:
+            self._say_the_least(problem)
+            raise
+        self._caller = self._new_caller()  # what a seed gave after records that are lost, it must not give again
+        return self.status()
+
+    @property
+    def complaint(self) -> str:
+        """What is wrong between the meter's database and its PSD, as far as anybody has looked; empty for nothing."""
+        return self._device.complaint
+
+    @property
+    def lost(self) -> bool:
+        """Whether that is a part of the PSD's log that it has lost; `recover` is the way out."""
+        return self._device.lost
+
+    def settle(self, printed: PrintedSoFar | None = None) -> int:
+        """Has the provider settle a meter that cannot come back: gives what was paid back, in mills. For good.
+
+        `printed` as for `recover`, and it raises for the same reasons; `RefusedInState` for a meter that can serve.
         """
         state = self.status().state
-        if state != State.ERROR:
-            raise RefusedInState(f"the meter is {state}: there is nothing to recover", state=state)
+        if state in (State.OPERATIONAL, State.LOCKED) and self._home.secret():
+            raise RefusedInState(
+                f"the meter is {state}: it can be withdrawn, and then states itself what is left",
+                hint="pes-sim meter withdraw DIR", state=state,
+            )  # fmt: skip
+        told = self._told(printed, "settle")
+        with contextlib.suppress(IntegrityError):  # of one that has stopped they cannot be read
+            found = self.registers()
+            if told.ascending_mills < found.ascending_mills or told.piece_count < found.piece_count:
+                raise UsageError(
+                    f"the PSD's registers show {found.piece_count} pieces of {dollars(found.ascending_mills)}, more "
+                    "than that",
+                    hint="What was printed is at least what it says",
+                )
+        return self.centre.settle(self._home.config.psd_serial, **asdict(told))
+
+    def printed_by_database(self) -> PrintedSoFar | None:
+        """What the meter's database shows to have been printed; None where it is no evidence. What the PSD's own port
+        printed since the meter last looked, and what was printed after the newest piece in it, is not in there.
+        """
         self.departments()  # pieces that wait for the database are taken over first, or this raises
         found = self._home.store.evidence()
-        shown = PrintedSoFar(*found) if found else None
-        if printed is None and shown is None:
+        return PrintedSoFar(*found) if found else None
+
+    def _check_recoverable(self) -> None:
+        status = self.status()
+        if status.state not in BY_NAME["recover"].states:
+            raise RefusedInState(f"the meter is {status.state}: there is nothing to recover", state=status.state)
+        if not self.info()["psd_serial"]:
+            raise IntegrityError(
+                f"nothing is left in {self._home.directory / 'psd'} that says which PSD this is, and nothing can be "
+                "recovered",
+                hint="The provider can settle it: pes-sim meter settle DIR --used DOLLARS --pieces N",
+            )
+        if status.state == State.ERROR or {Lock.ROLLBACK_FOUND, Lock.REGISTER_FAULT} & set(status.lock_reasons):
+            return
+        with contextlib.suppress(StorageFailed):
+            self.departments()  # compares database and registers
+        if not (self.complaint or self.centre.waits_for(self._home.config.psd_serial)):
+            raise RefusedInState(f"the meter is {status.state}: there is nothing to recover", state=status.state)
+
+    def _told(self, printed: PrintedSoFar | None, command: str) -> PrintedSoFar:
+        """What was printed, by whoever says it, or by the meter's database. Raises `UsageError` where that knows of
+        more, or is no evidence; one that cannot be read knows of nothing.
+        """
+        told = printed or self.printed_by_database()
+        if told is None:
             raise UsageError(
                 "the meter's database does not show what was printed: it is empty, or pieces are missing in it",
-                hint="Say what was printed: postage, pieces, and those of zero value",
+                hint=f"Say what was printed: pes-sim meter {command} DIR --used DOLLARS --pieces N [--zero-pieces N]",
             )
-        pieces, postage = self._home.store.totals()
-        told = printed or shown
-        assert told is not None
+        try:
+            pieces, postage = self._home.store.totals()
+        except StorageFailed:
+            return told
         if told.ascending_mills < postage or told.piece_count < pieces:
             raise UsageError(
                 f"the meter's database shows {pieces} pieces of {dollars(postage)}, more than that",
                 hint="What was printed is at least what is in there",
             )
-        challenge = self._caller.call("challenge", {})
-        message = self.centre.recover(self.info()["psd_serial"], challenge, **asdict(told))
-        self._caller.call("recover", {"message": message})
-        return self.status()
+        return told
+
+    def _say_the_least(self, problem: PesError) -> None:
+        """Adds what would be enough, as far as provider, PSD and database know, to a refusal of too little."""
+        if "ascending_mills" not in problem.detail:
+            return
+        names = PrintedSoFar.__slots__
+        known = [[int(str(problem.detail.get(name, 0))) for name in names]]
+        with contextlib.suppress(StorageFailed):
+            pieces, postage = self._home.store.totals()
+            known.append([postage, pieces, 0])
+        used, pieces, zero = (max(values) for values in zip(*known, strict=True))
+        problem.hint += (
+            f". At least: pes-sim meter recover DIR --used {dollars(used)[1:].replace(',', '')} --pieces {pieces}"
+            f" --zero-pieces {zero}"
+        )
+
+    def _new_caller(self) -> Caller:
+        """For requests of its own: their ids differ from power-on to power-on, where a seed would repeat them."""
+        drawn = child(self._home.entropy, f"requests after record {self._log_sequence()}")
+        outlet = _Outlet(self, lambda device: device)
+        if self._line is None:
+            return LocalCaller(outlet, self.clock, drawn)
+        from pes_sim.link.line.ends import LineTransport
+        from pes_sim.link.ports.memory import MemoryTransport
+
+        client = Client(LineTransport(MemoryTransport(outlet, self.clock), self._line, self.clock), BY_NAME, drawn)
+        client.hello()
+        return client
 
     @property
     def psd(self) -> Endpoint:
@@ -541,6 +636,32 @@ def create(
     write_atomically(directory / "ca.pem", pem(certificates["trust_anchor"]))
     write_atomically(directory / "psd.pem", pem(certificates["psd_certificate"]))
     finish_home(directory, config)
+
+
+def settle(directory: Path, printed: PrintedSoFar | None = None) -> int:
+    """Has the provider settle the meter in `directory`, also one that cannot be opened any more; gives what was paid
+    back, in mills. See `VirtualMeter.settle`; `printed` must be given where the meter cannot be opened.
+    """
+    with ExitStack() as opened:
+        try:
+            meter = opened.enter_context(VirtualMeter(directory))
+        except (DirectoryInUse, HostileDirectory, UsageError):
+            raise
+        except (IntegrityError, StorageFailed) as problem:
+            if printed is None:
+                hint = "Say what was printed: pes-sim meter settle DIR --used DOLLARS --pieces N [--zero-pieces N]"
+                raise UsageError(f"the meter cannot be opened: {problem.message}", hint=hint) from None
+        else:
+            return meter.settle(printed)
+        config = read_config(directory)
+        if (directory / "psd").is_dir():
+            lock = DirectoryLock(directory / "psd")
+            opened.callback(lock.release)
+        clock: Clock = StoredClock(directory / "clock.json") if config.clock == "virtual" else SystemClock()
+        entropy: Entropy = SeededEntropy(config.seed) if config.seed else SystemEntropy()
+        centre = DataCentre(directory / "provider", clock=clock, entropy=child(entropy, "provider"))
+        opened.callback(centre.close)
+        return centre.settle(config.psd_serial, **asdict(printed))
 
 
 def connect(uri: str, *, timeout_ms: int = TIMEOUT_MS, line: Line | None = None) -> Meter:

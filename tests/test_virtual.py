@@ -22,12 +22,15 @@ import pytest
 from pes_sim.clock import HOUR, MINUTE, SECOND, VirtualClock
 from pes_sim.entropy import SystemEntropy
 from pes_sim.errors import (
+    BadMessage,
     FieldError,
     LinkError,
     LockedCheckinOverdue,
     NotAuthenticated,
     RefusedByProvider,
+    RefusedInState,
     StorageFailed,
+    StorageFull,
     UsageError,
 )
 from pes_sim.indicium import layout
@@ -40,7 +43,7 @@ from pes_sim.link.line.line import Line
 from pes_sim.link.ports import open_host
 from pes_sim.meter.connection import Connection
 from pes_sim.meter.meter import Meter
-from pes_sim.meter.store import DepartmentTotal
+from pes_sim.meter.store import DepartmentTotal, MeterStore
 from pes_sim.provider.centre import DataCentre
 from pes_sim.psd import messages
 from pes_sim.psd.access import user_challenge
@@ -53,7 +56,7 @@ from pes_sim.psd.rtc import Rtc
 from pes_sim.psd.services import BY_NAME
 from pes_sim.virtual import DEFAULT_START, PrintedSoFar, VirtualMeter, connect, create
 from tests.link.fakes import is_free
-from tests.meter.made import SERIAL, TODAY, copy_of_a_meter
+from tests.meter.made import FUNDS, SERIAL, TODAY, copy_of_a_meter
 
 IMI = layout.builtin("imi_std")
 
@@ -613,6 +616,95 @@ def test_opening_a_seeded_meter_again_at_the_same_record_is_the_same_again(tmp_p
             payloads.append(meter.print_piece(department="100").indicium)
     assert payloads[0] == payloads[1]
     assert log_of(tmp_path / "a") == log_of(tmp_path / "b")
+
+
+@pytest.mark.parametrize("rotten", ["all of it", "its tail"])
+def test_a_seeded_meter_that_was_recovered_draws_no_request_id_twice(tmp_path: Path, rotten: str) -> None:
+    """Its database knows the pieces that the PSD has lost: one of their ids would print without a debit."""
+    create(tmp_path / "m1", seed="lucky")
+    with VirtualMeter(tmp_path / "m1") as meter:
+        meter.refill(100_000)
+    psd, printed = tmp_path / "m1" / "psd", []
+    tail: dict[Path, bytes] = {}
+    for life in range(3):
+        with VirtualMeter(tmp_path / "m1") as meter:
+            if life:
+                assert meter.recover().lock_reasons == ["register fault"]
+                meter.unlock()
+            tail = tail or {path: path.read_bytes() for path in psd.glob("*.seg")}
+            printed += [meter.print_piece(department="100") for _ in range(3)]
+            assert meter.registers().piece_count == len(printed) == len({p.indicium for p in printed})
+        if rotten == "all of it":
+            for path in psd.glob("log-*.seg"):
+                path.write_bytes(b"\xa5" * path.stat().st_size)
+        elif not life:
+            for path, content in tail.items():
+                path.write_bytes(content)
+        else:
+            break
+    with VirtualMeter(tmp_path / "m1") as meter:
+        if rotten == "all of it":
+            meter.recover()
+        assert meter.registers().ascending_mills == sum(p.postage_mills for p in printed)
+
+
+def test_who_only_looks_opens_nothing_for_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk without a free byte keeps nobody from reading the registers, nor does a broken database."""
+    directory = copy_of_a_meter(tmp_path / "m1")
+
+    def full(*_: object) -> None:
+        raise StorageFull("no room in meter.sqlite", hint="Free some room")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(MeterStore, "open", full)
+        disk.setattr("pes_sim.provider.centre.open_engine", full)
+        with VirtualMeter(directory) as meter:
+            assert meter.registers().descending_mills == FUNDS
+            assert meter.status().state == "OPERATIONAL"
+            for needs_room in (meter.departments, meter.check_in, lambda: meter.refill(1_000), meter.lock):
+                with pytest.raises(StorageFull, match="no room"):
+                    needs_room()
+    assert not list((directory / "provider").glob("*-shm"))
+    with VirtualMeter(directory) as meter:
+        meter.registers()
+        assert not list((directory / "provider").glob("*-shm")), "the provider was asked nothing"
+
+
+def test_where_meter_psd_and_provider_agree_there_is_nothing_to_recover(tmp_path: Path) -> None:
+    with VirtualMeter(copy_of_a_meter(tmp_path / "m1")) as meter:
+        meter.print_piece(department="100")
+        for lock in ("", "provider lock"):
+            with pytest.raises(RefusedInState, match="there is nothing to recover"):
+                meter.recover()
+            if lock == "":
+                meter.lock()
+        meter.unlock()
+        challenge = meter._caller.call("challenge", {})
+        meter.centre.recover(SERIAL, challenge, ascending_mills=90_000, piece_count=900, zero_piece_count=0)  # a slip
+        with pytest.raises(RefusedByProvider, match="from before the recovery"):
+            meter.check_in()
+        with pytest.raises(RefusedByProvider, match="has not carried out the recovery"):
+            meter.unlock()
+        assert meter.recover().lock_reasons == ["rollback found", "register fault"]
+        meter.unlock()
+        assert meter.check_in().state == "OPERATIONAL"
+        meter.print_piece(department="100")
+        assert meter.registers().ascending_mills == 1_480
+
+
+def test_what_the_psd_still_knows_bounds_a_recovery_and_is_said(tmp_path: Path) -> None:
+    directory = copy_of_a_meter(tmp_path / "m1")
+    with VirtualMeter(directory) as meter:
+        meter.print_piece(department="100")
+        meter.print_piece(department="100")
+        meter.lock("rollback found")
+    (directory / "meter.sqlite").unlink()
+    with VirtualMeter(directory) as meter:
+        meter._home.store._db.execute("DELETE FROM piece")  # no evidence at all
+        with pytest.raises(BadMessage) as refused:
+            meter.recover(PrintedSoFar(740, 1))
+        assert "pes-sim meter recover DIR --used 1.48 --pieces 2 --zero-pieces 0" in refused.value.hint
+        assert meter.recover(PrintedSoFar(1_480, 2)).state == "LOCKED"
 
 
 def test_a_virtual_meter_is_a_meter_with_a_clock_of_its_own() -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import re
+import shlex
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -19,6 +21,7 @@ from pes_sim.errors import PesError, UsageError
 EXIT_REFUSED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+_COMMAND = re.compile(r"(pes-sim meter [a-z-]+) DIR\b")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:  # as after `>&-`
             sys.stdout.flush()
     except PesError as problem:
+        problem.hint = for_this_meter(problem.hint, options)
         return _complain(problem, EXIT_USAGE if isinstance(problem, ValueError) else EXIT_REFUSED)
     except KeyboardInterrupt:
         print("pes-sim: interrupted", file=sys.stderr)
@@ -47,6 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = problem.filename or "the output"
         return _complain(UsageError(f"{where} cannot be used: {problem.strerror}"), EXIT_REFUSED)
     return code
+
+
+def for_this_meter(hint: str, options: argparse.Namespace) -> str:
+    """A hint with the meter's directory in its command; who gave it knows of none."""
+    directory = getattr(options, "directory", None) or getattr(options, "meter", None)
+    return _COMMAND.sub(lambda found: f"{found[1]} {shlex.quote(str(directory))}", hint) if directory else hint
 
 
 def _run(options: argparse.Namespace) -> int:

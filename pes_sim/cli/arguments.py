@@ -196,12 +196,21 @@ def _meter(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
                "orders")  # fmt: skip
     _reason(p, "which lock, as often as needed (default: all that the provider may clear)")
     _json(p)
-    p = action("recover", "The provider's order to go on, for a meter that cannot read its registers; then unlock it",
-               "m1 --used 12.58 --pieces 17", "orders")  # fmt: skip
-    p.add_argument("--used", metavar="DOLLARS", help="what it printed in its life (default: its database's word)")
-    p.add_argument("--pieces", type=int, metavar="N", help="in how many pieces")
-    p.add_argument("--zero-pieces", type=int, metavar="N", help="of which N were of zero value (0)")
-    _json(p)
+    for name, what in (
+        (
+            "recover",
+            "The provider's order to go on, for a meter that has lost its registers or its trust; then unlock it",
+        ),
+        (
+            "settle",
+            "End the service of a meter that cannot come back; what is left is paid back to the customer's account",
+        ),
+    ):
+        p = action(name, what, "m1 --used 12.58 --pieces 17", "orders")
+        p.add_argument("--used", metavar="DOLLARS", help="what it printed in its life (default: its database's word)")
+        p.add_argument("--pieces", type=int, metavar="N", help="in how many pieces")
+        p.add_argument("--zero-pieces", type=int, metavar="N", help="of which N were of zero value (0)")
+        _json(p)
     p = action("self-test", "Run the PSD's self-tests, all of them", "m1 --fail-self-test sha-256", "orders")
     _json(p)
     _faults(p)

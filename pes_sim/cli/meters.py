@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pes_sim.clock import SystemClock, iso, parse_duration, parse_iso
-from pes_sim.errors import IntegrityError, MoneyError, UsageError
+from pes_sim.errors import IntegrityError, MoneyError, StorageFailed, UsageError
 from pes_sim.meter.job import read_rows
 from pes_sim.meter.meter import MeterStatus
 from pes_sim.money import dollars, parse
@@ -97,7 +97,8 @@ def _print_unreadable(document: Mapping[str, Any], directory: Path) -> None:
         )
     print(f"  registers  cannot be read; the last signed report {said}")
     remedy = f"the provider's order brings it back, locked at first: pes-sim meter recover {directory}"
-    print(f"  recovery   {remedy if document['psd_serial'] else 'nothing is left that says which PSD this is'}")
+    lost = f"nothing is left that says which PSD this is; the provider can settle it: pes-sim meter settle {directory}"
+    print(f"  recovery   {remedy if document['psd_serial'] else lost}")
 
 
 def print_state(document: Mapping[str, Any], directory: Path) -> None:
@@ -113,6 +114,7 @@ def print_state(document: Mapping[str, Any], directory: Path) -> None:
 def status_document(meter: VirtualMeter) -> dict[str, Any]:
     """Everything that `status --json` prints."""
     info, status = meter.info(), meter.status()
+    departments, wrong = _departments(meter)
     return {
         "psd_serial": info["psd_serial"],
         "model_id": info["model_id"],
@@ -127,7 +129,7 @@ def status_document(meter: VirtualMeter) -> dict[str, Any]:
         "sub_state": status.sub_state,
         "lock_reasons": status.lock_reasons,
         "cleared_by": status.cleared_by,
-        "warnings": status.warnings + _without_key(meter, status),
+        "warnings": status.warnings + _without_key(meter, status) + wrong,
         "hours_to_lockout": status.hours_to_lockout,
         "device_time": iso(status.device_time),
         "clock": meter.home.config.clock,
@@ -137,11 +139,21 @@ def status_document(meter: VirtualMeter) -> dict[str, Any]:
         "refill_pending_mills": status.refill_pending_mills,
         "self_tests_failed": status.self_tests_failed,
         "repaired": status.repaired,
-        "departments": {
-            d.code: {"name": d.name, "piece_count": d.pieces, "postage_mills": d.postage_mills}
-            for d in meter.departments()
-        },
+        "departments": departments,
     }
+
+
+def _departments(meter: VirtualMeter) -> tuple[dict[str, Any], list[str]]:
+    """The departments, and what is wrong with the meter's database, or between it and the PSD; that keeps nobody from
+    reading the registers.
+    """
+    try:
+        found = meter.departments()
+    except StorageFailed as problem:
+        return {}, [f"the departments cannot be read: {problem.message}. {problem.hint}"]
+    rows = {d.code: {"name": d.name, "piece_count": d.pieces, "postage_mills": d.postage_mills} for d in found}
+    remedy = f": pes-sim meter recover {meter.home.directory}" if meter.lost else ""
+    return rows, [meter.complaint + remedy] if meter.complaint else []
 
 
 def _registers(meter: VirtualMeter) -> dict[str, Any]:

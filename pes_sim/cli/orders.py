@@ -1,5 +1,5 @@
-"""`pes-sim meter …`: what provider and customer do to a meter now and then. Lock, unlock, recover, withdraw, cancel,
-self-test.
+"""`pes-sim meter …`: what provider and customer do to a meter now and then. Lock, unlock, recover, settle, withdraw,
+cancel, self-test.
 
 `--json` gives the document of `status --json` as it is afterwards, with what the action itself had to say.
 """
@@ -13,7 +13,7 @@ from typing import Any
 from pes_sim.cli.meters import amount, print_state, status_document
 from pes_sim.errors import UsageError
 from pes_sim.money import dollars
-from pes_sim.virtual import PROVIDERS_LOCKS, PrintedSoFar, VirtualMeter
+from pes_sim.virtual import PROVIDERS_LOCKS, PrintedSoFar, VirtualMeter, settle
 
 
 def run_cancel_refill(options: argparse.Namespace) -> int:
@@ -62,18 +62,13 @@ def run_unlock(options: argparse.Namespace) -> int:
     if not _printed(options, document):
         cleared = [reason for reason in before if reason not in document["lock_reasons"]]
         print_state(document, options.directory)
-        print(f"  cleared: {', '.join([*cleared, 'wrong proofs of identity, if any'])}")
+        print(f"  cleared: {', '.join(cleared) or 'no lock'}; wrong proofs of identity are forgotten, if any")
     return 0
 
 
 def run_recover(options: argparse.Namespace) -> int:
     """`pes-sim meter recover DIR`"""
-    printed = None
-    given = options.pieces is not None
-    if (options.used is not None) != given or (options.zero_pieces is not None and not given):
-        raise UsageError("--used and --pieces belong together", hint="Without both, the meter's database is looked at")
-    if given:
-        printed = PrintedSoFar(amount("--used", options.used), options.pieces, options.zero_pieces or 0)
+    printed = _printed_so_far(options)
     with VirtualMeter(options.directory) as meter:
         meter.recover(printed)
         document = status_document(meter)
@@ -81,7 +76,28 @@ def run_recover(options: argparse.Namespace) -> int:
         print_state(document, options.directory)
         used, left = dollars(document["ascending_mills"]), dollars(document["descending_mills"])
         print(f"  recovered with {used} used in {document['piece_count']} pieces, {left} available")
+        if printed is None:
+            print("  by the word of the meter's database. What the PSD's own port printed since the meter last looked,")
+            print("  and pieces missing at the database's end, are not in it: --used and --pieces can say them")
     return 0
+
+
+def run_settle(options: argparse.Namespace) -> int:
+    """`pes-sim meter settle DIR`"""
+    paid = settle(options.directory, _printed_so_far(options))
+    if options.json:
+        print(json.dumps({"amount_mills": paid}, indent=2))
+    else:
+        print(f"settled: {dollars(paid)} paid back. The meter is out of service for good, whatever it sends")
+    return 0
+
+
+def _printed_so_far(options: argparse.Namespace) -> PrintedSoFar | None:
+    """What was printed, as the options say; None where they do not."""
+    given = options.pieces is not None
+    if (options.used is not None) != given or (options.zero_pieces is not None and not given):
+        raise UsageError("--used and --pieces belong together", hint="Without both, the meter's database is looked at")
+    return PrintedSoFar(amount("--used", options.used), options.pieces, options.zero_pieces or 0) if given else None
 
 
 def run_self_test(options: argparse.Namespace) -> int:

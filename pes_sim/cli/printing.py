@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
 
-from pes_sim.cli import console
+from pes_sim.cli import console, for_this_meter
 from pes_sim.entropy import Entropy
 from pes_sim.errors import InsufficientFunds, PesError, UsageError
 from pes_sim.indicium import layout as layouts
@@ -79,7 +79,7 @@ def _what_now(problem: PesError, options: argparse.Namespace) -> str:
     missing = problem.detail.get("missing_mills")
     if isinstance(problem, InsufficientFunds) and isinstance(missing, int):
         return f"{dollars(missing)} missing: pes-sim meter refill {options.meter} DOLLARS"
-    return problem.hint or f"See pes-sim meter status {options.meter}"
+    return for_this_meter(problem.hint, options) or f"See pes-sim meter status {options.meter}"
 
 
 def _load(options: argparse.Namespace, meter: VirtualMeter) -> tuple[str, Sequence[JobPiece]]:

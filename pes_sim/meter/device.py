@@ -47,6 +47,8 @@ from pes_sim.psd.selftest import TestName
 from pes_sim.psd.services import BY_NAME as PSD_SERVICES
 from pes_sim.psd.services import Service
 
+_MOVES_MONEY: Final = frozenset(name for exchange in EXCHANGES.values() for name in (exchange.begin, exchange.complete))
+"""Services of the PSD that report its registers to the provider, or change them."""
 _REPORTS: Final = frozenset({EXCHANGES["check_in"].begin, EXCHANGES["withdraw"].begin})
 """Services of the PSD that report its log to the provider."""
 _PLAIN: Final = len(BY_NAME["print_piece"].request)
@@ -100,9 +102,12 @@ class MeterDevice:
         """Pieces that are paid, and that the store would not take yet; by request id."""
         self._complaint = ""
         """What is wrong between store and PSD; empty when nothing is, or nobody has looked yet."""
+        self._lost = False
+        """Whether that is a part of the PSD's log that it has lost: the store knows more than it."""
         self._compared = False
         self._look_again()
-        self._bring_up_to_date(clock.now())
+        with contextlib.suppress(StorageFailed):  # said again to whoever needs the store
+            self._bring_up_to_date(clock.now())
 
     def execute(self, name: str, request: Values, *, request_id: bytes, now: int) -> Values:
         """The answer to one request; see `Psd.execute`. Requests from several ports take turns."""
@@ -112,11 +117,13 @@ class MeterDevice:
             if name in PASSED_THROUGH:
                 if name in _REPORTS:
                     self._make_safe(now)  # what the answer acknowledges may leave the PSD's log
+                if name in _MOVES_MONEY:
+                    self._check_nothing_lost()
                 answer = self._session.execute(name, request, request_id=request_id, now=now)
                 if name in ("reauthorize", "recover"):
                     self._look_again()
                 if name == "recover":
-                    self._complaint, self._compared = "", False
+                    self._complaint, self._lost, self._compared = "", False, False
                 return answer
             service = BY_NAME[name]
             check_all(service.request, request, service.optional)
@@ -146,6 +153,16 @@ class MeterDevice:
         return self._psd.standing
 
     @property
+    def complaint(self) -> str:
+        """What is wrong between the meter's database and its PSD, as far as anybody has looked; empty for nothing."""
+        return self._complaint
+
+    @property
+    def lost(self) -> bool:
+        """Whether that is a part of the PSD's log that it has lost."""
+        return self._lost
+
+    @property
     def psd(self) -> BarePsd:
         """Its PSD, for a port of its own, or for a look from another thread: it takes turns with the meter."""
         return self._bare
@@ -169,6 +186,7 @@ class MeterDevice:
             asked |= {name: request[name] for name in ASKED_BESIDES if request.get(name)}
         piece = self._waiting.get(request_id) or self._store.find(request_id)
         if piece is None:
+            self._check_nothing_lost()
             if self._complaint:
                 raise IntegrityError(
                     self._complaint, hint="One of them was put back or altered; the PSD's log is what counts"
@@ -226,6 +244,7 @@ class MeterDevice:
         return self._through_centre("withdraw", request, request_id, now)
 
     def _through_centre(self, name: str, request: Values, request_id: bytes, now: int) -> Values:
+        self._check_nothing_lost()
         centre, exchange = usable(self.centre, self._connection, self._regime), EXCHANGES[name]
         steps = derived(request_id, "begin"), derived(request_id, "complete")
         begun = self._session.execute(exchange.begin, request, request_id=steps[0], now=now)
@@ -274,9 +293,21 @@ class MeterDevice:
         self._bring_up_to_date(now)
         self._store.sync()
 
+    def _check_nothing_lost(self) -> None:
+        """Raises `IntegrityError` where the store knows of more than the PSD. It only ever takes from the PSD's log, so
+        that log has lost something: a report of such registers would make the loss official, and pay it out.
+        """
+        if self._lost:
+            raise IntegrityError(
+                self._complaint,
+                hint="The provider's order lets it go on with what the database knows: pes-sim meter recover DIR",
+            )
+
     def _bring_up_to_date(self, now: int) -> None:
         """Sees to it that the store holds what the PSD's registers say. Only where it does not, the log is read."""
         if self._complaint or self._ask("get_status", {})["state"] not in PSD_SERVICES["read_log"].states:
+            return
+        if self._lost_something():
             return
         if self._difference():
             with contextlib.suppress(NotAuthenticated, SelfTestFailed):  # said again to whoever needs the session
@@ -312,6 +343,20 @@ class MeterDevice:
         if first is None or first.record == piece.record:
             return piece
         return replace(piece, request_id=piece.request_id + piece.record.to_bytes(8, "big"))
+
+    def _lost_something(self) -> bool:
+        """Notes where the store knows more than the PSD."""
+        registers = self._ask("get_registers", {})
+        pieces, postage = self._store.totals()
+        self._lost = pieces > registers["piece_count"] or postage > registers["ascending_mills"]
+        if self._lost:
+            self._compared = True
+            self._complaint = (
+                f"the meter's database knows {pieces} pieces of {dollars(postage)}, the PSD "
+                f"{registers['piece_count']} of {dollars(registers['ascending_mills'])}: the PSD has lost a part of "
+                "its log"
+            )
+        return self._lost
 
     def _difference(self) -> str:
         """What store and registers say, where it is not the same."""

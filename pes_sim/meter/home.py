@@ -173,9 +173,8 @@ class MeterHome:
         departments = read_json(known) if known.exists() and not path.exists() else {}
         if self._store is not None:
             self._store.close()
-        self._store = MeterStore(path)
-        for code, name in departments.items():
-            self._store.add_department(code, str(name))
+        # Without it, or without room for it, registers and log can be read all the same.
+        self._store = MeterStore(path, {code: str(name) for code, name in departments.items()}, later=True)
         return MeterDevice(
             psd, self._store, rates.built_in(), layout, self.clock, centre, self.secret(), self.connection
         )  # fmt: skip

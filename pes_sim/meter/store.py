@@ -8,12 +8,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pes_sim.errors import StorageFailed, StorageFull
+from pes_sim.errors import StorageFailed
+from pes_sim.meter.sqlite_errors import failure
 
 _SCHEMA: Final = """
 BEGIN;
@@ -121,29 +122,54 @@ class DepartmentTotal:
         }
 
 
-class MeterStore:
-    """The database in a file, or in memory for `None`. Errors are `StorageFailed` with the file's name."""
+_DAMAGED: Final = (
+    "Put the meter's database back. Only while the PSD can read its registers may it be set aside, to be made again "
+    "from the log: where it cannot, the database is the only evidence of what was printed"
+)
 
-    def __init__(self, path: Path | None) -> None:
+
+class MeterStore:
+    """The database in a file, or in memory for `None`. Errors are `StorageFailed` with the file's name.
+
+    A new one has `departments`. One that cannot be opened is tried again by every call where it is to be opened
+    `later`; else the constructor raises.
+    """
+
+    def __init__(self, path: Path | None, departments: Mapping[str, str] = {}, *, later: bool = False) -> None:
         self._name = str(path or ":memory:")
+        self._departments = departments
+        self._opened: sqlite3.Connection | None = None
         try:
-            self._db = sqlite3.connect(self._name, check_same_thread=False, isolation_level=None)
-            # NORMAL: a commit is not synced, so a power cut may take the newest pieces; the PSD's log has them.
-            self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;")
-            found = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if found not in (0, 1, _FORMAT):
-                raise sqlite3.DatabaseError(f"its format is {found}, this version knows {_FORMAT}")
-            if found == 0:
-                self._db.executescript(_SCHEMA)
-            if found < _FORMAT:
-                self._db.executescript(_SINCE_2)
+            self.open()
+        except StorageFailed:
+            if not later:
+                raise
+
+    def open(self) -> None:
+        """Opens it, unless it is open. Raises `StorageFailed`."""
+        if self._opened is not None:
+            return
+        db: sqlite3.Connection | None = None
+        try:
+            db = sqlite3.connect(self._name, check_same_thread=False, isolation_level=None)
+            _prepare(db, self._departments)
         except sqlite3.Error as problem:
-            hint = "Put the meter's database back; one that is removed is made again from the PSD's log"
-            raise StorageFailed(f"{self._name} cannot be used: {problem}", hint=hint) from None
+            if db is not None:
+                db.close()
+            raise failure(self._name, problem, damaged=_DAMAGED, said=" cannot be used") from None
+        self._opened = db
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        """While `_errors` has it open."""
+        assert self._opened is not None
+        return self._opened
 
     def close(self) -> None:
-        """Writes everything back and closes."""
-        self._db.close()
+        """Writes everything back and closes. Nothing to close is no error."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
 
     def add_department(self, code: str, name: str) -> None:
         """Opens a department, or renames it. A code is never taken away: pieces refer to it."""
@@ -248,22 +274,34 @@ class MeterStore:
         return row[0], row[1]
 
     def _errors(self) -> _SqlErrors:
-        return _SqlErrors(self._name)
+        return _SqlErrors(self)
+
+
+def _prepare(db: sqlite3.Connection, departments: Mapping[str, str]) -> None:
+    # NORMAL: a commit is not synced, so a power cut may take the newest pieces; the PSD's log has them.
+    db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;")
+    found = db.execute("PRAGMA user_version").fetchone()[0]
+    if found not in (0, 1, _FORMAT):
+        raise sqlite3.DatabaseError(f"its format is {found}, this version knows {_FORMAT}")
+    if found == 0:
+        db.executescript(_SCHEMA)
+        db.executemany("INSERT INTO department VALUES (?, ?)", departments.items())
+    if found < _FORMAT:
+        db.executescript(_SINCE_2)
 
 
 class _SqlErrors:
-    """Turns SQLite's errors into ours, with the file's name."""
+    """Has the store open, and turns SQLite's errors into ours, with the file's name."""
 
-    __slots__ = ("name",)
+    __slots__ = ("store",)
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, store: MeterStore) -> None:
+        self.store = store
 
     def __enter__(self) -> None:
-        return None
+        if self.store._opened is None:
+            self.store.open()
 
     def __exit__(self, kind: object, problem: BaseException | None, trace: object) -> None:
         if isinstance(problem, sqlite3.Error):
-            if "full" in str(problem):
-                raise StorageFull(f"no room in {self.name}", hint="Free some space") from None
-            raise StorageFailed(f"{self.name}: {problem}") from None
+            raise failure(self.store._name, problem, damaged=_DAMAGED) from None

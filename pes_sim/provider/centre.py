@@ -5,6 +5,8 @@
 * A PSD's registers must agree with what was granted and reported before (`judgement`). One whose registers do not is
   told to lock itself, and is given no money until somebody has looked at both logs and unlocks it.
 * A message that comes late is refused, and says nothing against its device.
+* A recovery is an order, not a report: it changes nothing that is known of the device, until a message comes that only
+  who obeyed can have signed. What was signed before the order gets no money and no receipt any more.
 """
 
 from __future__ import annotations
@@ -12,27 +14,30 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pes_sim.clock import Clock
 from pes_sim.entropy import Entropy
 from pes_sim.errors import BadMessage, FieldError, RefusedByProvider, StaleMessage, StorageFailed
+from pes_sim.meter.sqlite_errors import failure
 from pes_sim.money import dollars
 from pes_sim.provider import mackeys
 from pes_sim.provider.answers import Answer, Answers
-from pes_sim.provider.decisions import Decide, Decider, Decision
-from pes_sim.provider.judgement import BOOKS, unrecoverable
+from pes_sim.provider.decisions import Decide, Decider, Decision, told
+from pes_sim.provider.judgement import BOOKS, possible
 from pes_sim.provider.ledger import Ledger
 from pes_sim.provider.pki import Pki
+from pes_sim.provider.recoveries import Ordered, Settled
 from pes_sim.provider.registry import Registered, Registry
-from pes_sim.provider.store import check_database, open_engine
+from pes_sim.provider.store import DAMAGED, check_database, open_engine
 from pes_sim.psd import inbox, locks, messages
-from pes_sim.psd.fields import Values
+from pes_sim.psd.fields import Values, check_all, fields
 from pes_sim.psd.keys import Slot, wrap_secret
 from pes_sim.psd.manufacture import check_zip
 from pes_sim.psd.owned import OwnDirectory
-from pes_sim.psd.registers import REGISTERS
+from pes_sim.psd.registers import REGISTER_FIELDS, REGISTERS
 from pes_sim.psd.roles import Role
 
 if TYPE_CHECKING:
@@ -49,6 +54,7 @@ NUMBERS_BEYOND: Final = 1 << 32
 """Message numbers that a recovered device skips: what it sent before, and what nobody has seen, then comes late."""
 RECORDS_BEYOND: Final = 1 << 20
 """Numbers of the log that it skips at least: more than a device dispenses without an acknowledgement."""
+_REGISTERS: Final = fields(REGISTER_FIELDS)
 
 
 class _Books(NamedTuple):
@@ -194,6 +200,8 @@ class DataCentre:
                 return known.reply
             if known is not None and known.kind != "refill_grant":
                 raise BadMessage("this nonce was used for another message")
+            if (over := self._decider.over(psd, values, "refill_cancellation")) is not None:
+                return self._sign(over.kind, values, **over.fields)
             decision = self._decider.cancellation(connection, psd, values, self._clock.now(), known)
             # Kept also where the request has not arrived: it may still come, and must then find the refusal.
             return self._give(connection, values, known.request if known else b"", decision, values)
@@ -214,7 +222,15 @@ class DataCentre:
                 hint = "Only an older image of it that was put back can be locked"
                 raise RefusedByProvider(f"PSD {psd_serial} was withdrawn from service", hint=hint)
             answered = {name: challenge[name] for name in ("nonce", "message_number")}
-            message = self._sign(kind, {"psd_serial": psd_serial} | answered | psd.registers, **fields)
+            behind = psd.ordered is not None and challenge["message_number"] < psd.ordered.newest_number
+            if behind and kind != "lock_order":
+                raise RefusedByProvider(
+                    f"PSD {psd_serial} has not carried out the recovery that was ordered: an older image, or it was "
+                    "never given the order",
+                    hint="Recover it again first: pes-sim meter recover DIR",
+                )
+            told = psd.registers if behind else psd.least
+            message = self._sign(kind, {"psd_serial": psd_serial} | answered | told, **fields)
             _, said = messages.peek(message, kind)
             if "lock_reasons" in said:
                 reasons = locks.ordered(said["lock_reasons"], some=kind == "lock_order")
@@ -269,54 +285,89 @@ class DataCentre:
             seen = {name: values[name] for name in ("message_number", "log_sequence", *REGISTERS)}
             granted = values["control_sum_mills"]
             self._registry.update(connection, psd.psd_serial, granted_mills=granted, last_report=b"", **seen)
+            self._registry.recoveries.forget(connection, psd.psd_serial)
             self._answers.forget_numbers_after(connection, psd.psd_serial, values["message_number"])
 
     def recover(
         self, psd_serial: int, challenge: Values, *, ascending_mills: int, piece_count: int, zero_piece_count: int
     ) -> bytes:
-        """The order by which a PSD that cannot read its registers goes on, over a challenge of it. Then unlock it.
+        """The order by which a PSD goes on that has lost its registers, over a challenge of it. Then unlock it.
 
-        What it printed is for the caller to establish: registers that are too low give postage away, and ones that are
-        too high take it. What is left follows: all that was granted, less what was printed. A refill under way counts
-        as had, since its grant was booked; no message that the PSD signed before is answered with money any more.
-        So it is only for a PSD in state ERROR: any other would have to be reconciled before it is served again. Raises
-        `RefusedByProvider` for registers below what it last reported, or above what was granted.
+        What it printed is for the caller to establish: registers that are too low give postage away (though the device
+        takes none below its own), and ones that are too high take it. What is left follows: all that was granted, less
+        what was printed. A refill under way counts as had, since its grant was booked; no message that was signed
+        before is answered with money, or a receipt, any more. An order that never arrives, or that the device refuses,
+        binds nobody: another one may be lower. Until one is carried out the device gets nothing from here.
+
+        Raises `RefusedByProvider` for registers below what it last reported, or above what was granted.
         """
+        printed = {
+            "ascending_mills": ascending_mills, "piece_count": piece_count, "zero_piece_count": zero_piece_count,
+        }  # fmt: skip
         with self._transaction() as connection:
             psd = self._registry.get(connection, psd_serial)
             if psd.withdrawn:
                 raise RefusedByProvider(f"PSD {psd_serial} was withdrawn from service, and its postage paid back")
-            registers = {
-                "ascending_mills": ascending_mills,
-                "descending_mills": psd.granted_mills - ascending_mills,
-                "control_sum_mills": psd.granted_mills,
-                "piece_count": piece_count,
-                "zero_piece_count": zero_piece_count,
-            }
-            if complaint := unrecoverable(psd, registers):
-                raise RefusedByProvider(
-                    f"PSD {psd_serial} cannot go on with these registers: {complaint}",
-                    hint=f"It has reported {dollars(psd.ascending_mills)} used in {psd.piece_count} pieces, "
-                    f"{psd.zero_piece_count} of them of zero value; {dollars(psd.granted_mills)} were granted",
-                )
-            numbers = {
-                "newest_number": psd.message_number + NUMBERS_BEYOND,
-                "log_sequence": psd.log_sequence + RECORDS_BEYOND,
-            }
+            before = psd.ordered or Ordered(0, 0, **psd.registers)
+            ordered = Ordered(
+                # Beyond another order, too: of two images that are recovered one after the other, the newer one counts.
+                newest_number=max(psd.message_number, before.newest_number) + NUMBERS_BEYOND,
+                log_sequence=max(psd.log_sequence, before.log_sequence) + RECORDS_BEYOND,
+                **possible(psd, printed, "go on with these registers"),
+            )
+            numbers = {name: getattr(ordered, name) for name in ("newest_number", "log_sequence")}
             answered = {name: challenge[name] for name in ("nonce", "message_number")}
-            said = {"psd_serial": psd_serial} | answered | registers
+            said = {"psd_serial": psd_serial} | answered | ordered.registers
             message = self._sign("recovery_order", said, device_time=self._clock.now(), **numbers)
-            self._registry.update(
-                connection, psd_serial, message_number=numbers["newest_number"],
-                log_sequence=numbers["log_sequence"], last_report=b"", **registers,
-            )  # fmt: skip
+            self._registry.recoveries.add(connection, psd_serial, ordered, self._clock.now())
             return message
+
+    def settle(self, psd_serial: int, *, ascending_mills: int, piece_count: int, zero_piece_count: int) -> int:
+        """Ends the service of a PSD that cannot come back: what was granted, less what it printed, is paid back on its
+        customer's account (39 CFR 501.17: unused postage is submitted for refund). Gives that, in mills.
+
+        It is for good. Whatever the device sends from then on, or has sent before, is refused. The same numbers again
+        change nothing and give the same. Raises `RefusedByProvider` for less than it has reported, more than was
+        granted, other numbers than before, or a device that was withdrawn.
+        """
+        printed = {
+            "ascending_mills": ascending_mills, "piece_count": piece_count, "zero_piece_count": zero_piece_count,
+        }  # fmt: skip
+        with self._transaction() as connection:
+            psd = self._registry.get(connection, psd_serial)
+            if (before := psd.settled) is not None:
+                if any(getattr(before, name) != value for name, value in printed.items()):
+                    raise RefusedByProvider(
+                        f"PSD {psd_serial} was settled already, with {dollars(before.ascending_mills)} used in "
+                        f"{before.piece_count} pieces: {dollars(before.amount_mills)} were paid back",
+                        hint="A device is settled once",
+                    )
+                return before.amount_mills
+            if psd.withdrawn:
+                raise RefusedByProvider(f"PSD {psd_serial} was withdrawn from service, and its postage paid back")
+            registers = possible(psd, printed, "be settled with these registers")
+            check_all(_REGISTERS, registers)
+            now, amount = self._clock.now(), int(registers["descending_mills"])
+            self._ledger.pay_back(connection, psd.customer, amount, now, f"settlement of PSD {psd_serial}")
+            left = psd.granted_mills - amount
+            self._registry.update(connection, psd_serial, granted_mills=left, withdrawn=1)
+            self._registry.recoveries.settle(connection, psd_serial, Settled(**printed, amount_mills=amount), now)
+            return amount
+
+    def waits_for(self, psd_serial: int) -> str:
+        """Why the device gets nothing from here but another recovery; empty where nothing stands in its way."""
+        with self._transaction() as connection:
+            psd = self._registry.get(connection, psd_serial)
+        return "a recovery was ordered, and the device has not reported by it" if psd.waits else psd.suspicion
 
     # One answer a message
 
     def _answer_once(self, request: bytes, kind: str, decide: Decide) -> bytes:
         with self._transaction() as connection:
             psd, values = self._open(connection, request, kind)
+            if (over := self._decider.over(psd, values, kind)) is not None:
+                # Not kept, and what was kept is not given again: a grant of before could be had by an older image.
+                return self._sign(over.kind, told(over, values, psd.registers), **over.fields)
             known = self._answers.find(connection, psd.psd_serial, values["nonce"])
             if known is not None:
                 cancelled = not known.request and kind == "refill_request"
@@ -329,14 +380,15 @@ class DataCentre:
                 return self._sign(decision.kind, values | psd.registers, **decision.fields)
             if values["message_number"] > psd.message_number:
                 now = self._clock.now()
+                if psd.waits:  # the first that only who carried out the recovery can have signed: another log begins
+                    psd = replace(psd, last_report=b"")
+                    self._registry.update(connection, psd.psd_serial, last_report=b"")
                 decision = decide(connection, psd, values, now)
                 seen = {"message_number": values["message_number"], "last_contact": now}
                 self._registry.update(connection, psd.psd_serial, **seen)
             else:
                 decision = self._decider.late(connection, psd, values, kind)
-            # A refused check-in tells the device what is known of it: whether it was rolled back, it finds for itself.
-            told = values | psd.registers if decision.kind == "checkin_refusal" else values
-            return self._give(connection, values, request, decision, told)
+            return self._give(connection, values, request, decision, told(decision, values, psd.least))
 
     def _open(self, connection: Connection, message: bytes, kind: str) -> tuple[Registered, Values]:
         """The PSD that sent a message, and what it says once its signature is checked."""
@@ -371,5 +423,4 @@ class DataCentre:
             with self._engine.begin() as connection:
                 yield connection
         except DatabaseError as problem:
-            hint = "Nothing was booked; try again when the file can be written"
-            raise StorageFailed(f"{self._database}: {problem.orig}", hint=hint) from None
+            raise failure(self._database, problem.orig, damaged=f"Nothing was booked. {DAMAGED}") from None

@@ -26,7 +26,10 @@ _REFUSAL: Final[Mapping[str, str]] = {
     "refill_request": "refill_refusal",
     "checkin_report": "checkin_refusal",
     "withdrawal_request": "withdrawal_refusal",
+    "refill_cancellation": "refill_refusal",
 }
+_SETTLED: Final = Complaint("its postage was settled: the device is out of service", Lock.PROVIDER)
+_WITHDRAWN: Final = Complaint("the device was withdrawn from service", Lock.PROVIDER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,23 @@ class Decider:
             self._registry.update(connection, psd.psd_serial, granted_mills=psd.granted_mills - amount)
         return Decision("refill_refusal", {"reason": reason})
 
+    def over(self, psd: Registered, values: Values, kind: str) -> Decision | None:
+        """The refusal of whatever can have no money and no receipt any more, whatever it was answered before; None for
+        a message of a device as the provider knows it.
+
+        Nothing is suspicious in the device that serves: this may be from an older image, or have been kept back. Who
+        sends it as a check-in locks himself.
+        """
+        number = values["message_number"]
+        before = f"message {number} is from before the recovery that was ordered: of an older image, or of a device "
+        rules = (
+            (psd.settled is not None, _SETTLED),
+            (bool(psd.withdrawn) and kind != "withdrawal_request", _WITHDRAWN),  # one may ask for its grant again
+            (psd.is_from_before(number), Complaint(before + "that was never given the order", Lock.ROLLBACK_FOUND)),
+        )
+        complaint = next((complaint for holds, complaint in rules if holds), None)
+        return None if complaint is None else _refused(kind, [complaint])
+
     def late(self, connection: Connection, psd: Registered, values: Values, kind: str) -> Decision:
         """A refusal that says nothing against the device; what was asked would stay pending without it.
 
@@ -128,7 +148,7 @@ class Decider:
         """Why a PSD gets no more than a refusal; nothing for one whose books agree. What is new is noted."""
         if psd.withdrawn:
             # Nothing is suspicious in a device that waits for its grant; but one that was put back must not go on.
-            return [Complaint("the device was withdrawn from service", Lock.PROVIDER)]
+            return [_WITHDRAWN]
         complaints = judge(psd, values, grants_may_be_under_way=grants_may_be_under_way)
         if complaints:
             self._suspect(connection, psd, complaints)
@@ -150,3 +170,10 @@ def _refused(asked: str, complaints: Sequence[Complaint], reason: str = "") -> D
     if asked == "checkin_report":
         fields["lock_reasons"] = sorted({complaint.lock.value for complaint in complaints})
     return Decision(_REFUSAL[asked], fields)
+
+
+def told(decision: Decision, values: Values, known: Values) -> Values:
+    """What an answer repeats of a PSD's message. A refused check-in tells the device what is `known` of its registers:
+    whether it was rolled back, it finds for itself.
+    """
+    return values | known if decision.kind == "checkin_refusal" else values

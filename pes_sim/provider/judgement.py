@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from pes_sim.errors import RefusedByProvider
 from pes_sim.money import dollars
 from pes_sim.provider.registry import Registered
 from pes_sim.psd.fields import Values
@@ -30,18 +31,18 @@ def judge(known: Registered, values: Values, *, grants_may_be_under_way: bool) -
     """What is wrong with the registers in a message of a PSD that is `known`. An older image put back shows.
 
     A check-in may come while a grant is still on its way to the PSD; a refill request may not (one at a time). Only
-    for messages in their order: a late one says what was true when it was made.
+    for messages in their order: a late one says what was true when it was made; nor for one from before a recovery.
     """
-    control_sum, granted = values["control_sum_mills"], known.granted_mills
+    control_sum, granted, least = values["control_sum_mills"], known.granted_mills, known.least
     fits = control_sum <= granted if grants_may_be_under_way else control_sum == granted
     rules = (
         (values["ascending_mills"] + values["descending_mills"] == control_sum,
          "AR + DR is not the control sum", Lock.REGISTER_FAULT),
-        (values["ascending_mills"] >= known.ascending_mills, "the ascending register fell", Lock.ROLLBACK_FOUND),
-        (values["piece_count"] >= known.piece_count, "the piece count fell", Lock.ROLLBACK_FOUND),
-        (values["zero_piece_count"] >= known.zero_piece_count, "the count of zero-value pieces fell",
+        (values["ascending_mills"] >= least["ascending_mills"], "the ascending register fell", Lock.ROLLBACK_FOUND),
+        (values["piece_count"] >= least["piece_count"], "the piece count fell", Lock.ROLLBACK_FOUND),
+        (values["zero_piece_count"] >= least["zero_piece_count"], "the count of zero-value pieces fell",
          Lock.ROLLBACK_FOUND),
-        (control_sum >= known.control_sum_mills, "the control sum fell", Lock.ROLLBACK_FOUND),
+        (control_sum >= least["control_sum_mills"], "the control sum fell", Lock.ROLLBACK_FOUND),
         (values.get("log_sequence", known.log_sequence) >= known.log_sequence, "the log got shorter",
          Lock.ROLLBACK_FOUND),
         (not known.last_report or known.last_report in values.get("reports", [known.last_report]),
@@ -52,7 +53,9 @@ def judge(known: Registered, values: Values, *, grants_may_be_under_way: bool) -
 
 
 def unrecoverable(known: Registered, registers: Values) -> str:
-    """Why a PSD that is `known` cannot go on with `registers` after a recovery; empty where it can."""
+    """Why a PSD that is `known` cannot go on with `registers` after a recovery; empty where it can. What was only
+    ordered of it before says nothing: that may have been a slip, and was never confirmed.
+    """
     spent = registers["ascending_mills"] - known.ascending_mills
     pieces = registers["piece_count"] - known.piece_count
     zero = registers["zero_piece_count"] - known.zero_piece_count
@@ -64,6 +67,21 @@ def unrecoverable(known: Registered, registers: Values) -> str:
         (registers["descending_mills"] >= 0, "more was used than was granted"),
     )
     return next((complaint for holds, complaint in rules if not holds), "")
+
+
+def possible(psd: Registered, printed: Values, what: str) -> Values:
+    """The registers of a PSD that has `printed` so much. Raises `RefusedByProvider` where that cannot be true."""
+    registers = printed | {
+        "descending_mills": psd.granted_mills - printed["ascending_mills"], "control_sum_mills": psd.granted_mills,
+    }  # fmt: skip
+    if complaint := unrecoverable(psd, registers):
+        raise RefusedByProvider(
+            f"PSD {psd.psd_serial} cannot {what}: {complaint}",
+            hint=f"It has reported {dollars(psd.ascending_mills)} used in {psd.piece_count} pieces, "
+            f"{psd.zero_piece_count} of them of zero value; {dollars(psd.granted_mills)} were granted",
+            ascending_mills=psd.ascending_mills, piece_count=psd.piece_count, zero_piece_count=psd.zero_piece_count,
+        )  # fmt: skip
+    return registers
 
 
 def cancellation_fits(known: Registered, values: Values, amount: int) -> bool:

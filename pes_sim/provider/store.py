@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pes_sim.errors import StorageFailed
+from pes_sim.meter.sqlite_errors import failure
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, MetaData
 
+DAMAGED: Final = "Is it a provider's database? Put its last good copy back: nothing else knows what was granted"
+
 
 def check_database(path: Path) -> None:
-    """Raises `StorageFailed` for a file that is no database, without loading what `open_engine` needs."""
+    """Raises `StorageFailed` for a file that is no database, without loading what `open_engine` needs.
+
+    Nothing is made beside it, as a lock or a log: on a full disk there is no room for it, and most that open a meter
+    never ask their provider anything.
+    """
     import sqlite3
 
     try:
-        with contextlib.closing(sqlite3.connect(path)) as connection:
-            connection.execute("PRAGMA schema_version").fetchone()
-    except sqlite3.DatabaseError as problem:
-        raise _no_use(path, problem) from None
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as opened:
+            opened.execute("PRAGMA schema_version").fetchone()
+    except sqlite3.Error as problem:
+        raise unusable(path, problem) from None
 
 
-def _no_use(path: Path | None, problem: BaseException | None) -> StorageFailed:
-    return StorageFailed(f"{path} cannot be used: {problem}", hint="Is it a provider's database?")
+def unusable(path: Path | None, problem: BaseException | None) -> StorageFailed:
+    """The error for a database that cannot be opened."""
+    return failure(path or "", problem, damaged=DAMAGED, said=" cannot be used")
 
 
 def open_engine(path: Path | None) -> tuple[Engine, MetaData]:
@@ -57,7 +65,7 @@ def open_engine(path: Path | None) -> tuple[Engine, MetaData]:
     try:
         metadata.create_all(engine)
     except DatabaseError as problem:
-        raise _no_use(path, problem.orig) from None
+        raise unusable(path, problem.orig) from None
     return engine, metadata
 
 
@@ -110,5 +118,27 @@ def _tables() -> MetaData:
         Column("paid_by", String, nullable=False),
         Column("amount_mills", Integer, nullable=False),
         Index("answer_by_number", "psd_serial", "message_number"),
+    )  # fmt: skip
+    Table(
+        "recovery", metadata,
+        Column("number", Integer, primary_key=True),
+        Column("psd_serial", Integer, ForeignKey("meter.psd_serial"), nullable=False, index=True),
+        Column("time", Integer, nullable=False),
+        Column("newest_number", Integer, nullable=False),
+        Column("log_sequence", Integer, nullable=False),
+        Column("ascending_mills", Integer, nullable=False),
+        Column("descending_mills", Integer, nullable=False),
+        Column("control_sum_mills", Integer, nullable=False),
+        Column("piece_count", Integer, nullable=False),
+        Column("zero_piece_count", Integer, nullable=False),
+    )  # fmt: skip
+    Table(
+        "settlement", metadata,
+        Column("psd_serial", Integer, ForeignKey("meter.psd_serial"), primary_key=True),
+        Column("time", Integer, nullable=False),
+        Column("ascending_mills", Integer, nullable=False),
+        Column("piece_count", Integer, nullable=False),
+        Column("zero_piece_count", Integer, nullable=False),
+        Column("amount_mills", Integer, nullable=False),
     )  # fmt: skip
     return metadata

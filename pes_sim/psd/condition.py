@@ -88,10 +88,14 @@ class Condition:
         if (failure := self._stopped_by) is not None:
             return SelfTestFailed(failure.message, hint=failure.hint, **failure.detail)
         why = self._books.state.fault
-        hint = "" if self._books.halted else "; the provider's recovery order may bring it back"
-        return IntegrityError(
-            f"the device is in state ERROR: {why}", hint=f"It can still be read, tested and zeroized{hint}"
-        )
+        known = self._books.last_known()
+        remedy = "It can still be read, tested and zeroized"
+        if not self._books.halted:
+            if known is None or not known.state.provider_point:
+                remedy = "Nothing is left that says who it is, and no order brings it back: it can only be settled"
+            else:
+                remedy += "; the provider's recovery order may bring it back: pes-sim meter recover DIR"
+        return IntegrityError(f"the device is in state ERROR: {why}", hint=remedy)
 
     def rules_changed(self) -> None:
         """Another profile was chosen: its tests are due."""

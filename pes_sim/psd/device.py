@@ -6,7 +6,8 @@
 * Time never runs back but by the provider's order: the device reckons with its own clock (`rtc`), and after a restart
   goes on from the latest instant that a record wrote down.
 * A broken invariant or record stops the device: state ERROR, in which it can only be read, tested and zeroized, until
-  the provider's recovery order says with which registers it goes on.
+  the provider's recovery order says with which registers it goes on. A device in service takes that order, too: it may
+  know less than was spent, and cannot tell.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ from pes_sim.psd.roles import Role
 from pes_sim.psd.rtc import DeviceClock, Rtc
 from pes_sim.psd.selftest import TestName
 from pes_sim.psd.services import Service
-from pes_sim.psd.state import Answer
+from pes_sim.psd.state import Answer, Snapshot
 from pes_sim.psd.storage import Storage
 
 REQUEST_ID_LENGTH: Final = 16
@@ -81,7 +82,8 @@ class Psd:
         self._storage = storage
         self._clock = DeviceClock(rtc)
         self._books = Books(storage, keys.derive("log"), bank)
-        self._entropy = child(entropy, f"psd after record {max(self._books.sequence, self._books.found)}")
+        self._root = entropy
+        self._entropy = self._drawn_from(max(self._books.sequence, self._books.found))
         self._access = Access()
         self._dispenser = Dispenser(self._books, keys, layout, log_limit)
         self._unwritten = False
@@ -254,22 +256,61 @@ class Psd:
         return {**outcome.reply}
 
     def _recover(self, request: Values, request_id: bytes, now: int) -> Values:
-        """Begins another log by the provider's order. Whatever keeps it from that leaves the device as it was."""
+        """Goes on with the registers of the provider's order. Whatever keeps it from that leaves the device as it was,
+        or stopped until the power goes.
+        """
         books = self._books
         known = recovery.check_known(books.last_known())
         order = self._open_order("recover", request["message"])
         answer = Answer(request_id, "recover", _digest(request))
         begun = recovery.begin(known, order, answer, time=books.time, now=now)
-        try:
-            self._condition.make_ready(self._keys)
-            books.begin_anew(begun, order["log_sequence"])
-        finally:
-            if books.state.lifecycle is State.ERROR:
-                self._keys.load(b"")
+        if books.state.lifecycle is State.ERROR:
+            self._bring_back(begun, order["log_sequence"])
+        else:
+            self._correct(begun, order["log_sequence"])
         self._clock.was_set()
         self._access.nonce, self._access.role = b"", Role.NONE
         self._dispenser.renew()
         return {**begun.answer.reply}
+
+    def _bring_back(self, begun: Snapshot, above: int) -> None:
+        """Begins another log: the old one cannot be read, or says that it is not to be trusted."""
+        try:
+            self._condition.make_ready(self._keys)
+            self._begin_anew(begun, above)
+        finally:
+            if self._books.state.lifecycle is State.ERROR:
+                self._keys.load(b"")
+
+    def _correct(self, begun: Snapshot, above: int) -> None:
+        """The same for a device in service. Where nothing else was spent than its log shows, that goes on: its pieces
+        can still be read, and its request ids are still known. A refill under way may be in the order.
+        """
+        books, before = self._books, self._books.time
+        refilled = begun.registers.control_sum - books.registers.control_sum
+        if begun.registers.pieces == books.registers.pieces:  # then the order's other registers are the same, too
+            books.time = begun.time
+            try:
+                books.commit(begun.state, begun.answer, refilled)
+            except PesError:
+                books.time = before
+                raise
+            return
+        try:
+            self._begin_anew(begun, above)
+        except PesError as problem:
+            # The new log may count from the next power-on: a piece in the old one would then be lost.
+            self._books.halt(f"the recovery was cut short: {problem.message}")
+            raise
+
+    def _begin_anew(self, begun: Snapshot, above: int) -> None:
+        self._books.begin_anew(begun, above)
+        # What a seed gave after records that are lost, it must not give again.
+        self._entropy = self._drawn_from(self._books.sequence)
+
+    def _drawn_from(self, record: int) -> Entropy:
+        """Random bytes that differ from power-on to power-on: a seed would give the same ones again."""
+        return child(self._root, f"psd after record {record}")
 
     def _restore_keys(self) -> None:
         """The keys as they were. A store that does not give them now may do so after the next power-on."""

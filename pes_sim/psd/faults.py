@@ -47,7 +47,10 @@ MEANING: Final[Mapping[FaultKind, str]] = {
     FaultKind.CUT_KEPT: "the same, but what was not synced had reached the medium",
     FaultKind.CUT_REORDERED: "the same, but of what was not synced only the newest write had reached the medium",
     FaultKind.TEAR: "the same, in the middle of operation N: all before it, and K bytes of a write, had got there",
-    FaultKind.DROP_SYNC: "the first sync from operation N on does nothing, and says that it did; a cut then shows it",
+    FaultKind.DROP_SYNC: (
+        "the first sync from operation N on does nothing, and says that it did; a cut, or the end of the process, then "
+        "shows it"
+    ),
     FaultKind.ROT: "of what the first write from operation N on writes, bit K reaches the medium changed",
     FaultKind.UNREADABLE: "the page that the first write from operation N on begins in cannot be read until "
     "the whole of it is written again",

@@ -80,12 +80,16 @@ TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
     State.UNINITIALIZED: {Event.INITIALIZE: State.INITIALIZED, **_ALWAYS},
     State.INITIALIZED: {Event.AUTHORIZE: State.AUTHORIZED, **_ALWAYS},
     State.AUTHORIZED: {Event.RECEIPT: State.OPERATIONAL, **_ALWAYS},
-    State.OPERATIONAL: {Event.LOCK: State.LOCKED, Event.WITHDRAW: State.WITHDRAWN, **_ALWAYS},
-    State.LOCKED: {Event.UNLOCK: State.OPERATIONAL, Event.WITHDRAW: State.WITHDRAWN, **_ALWAYS},
+    State.OPERATIONAL: {
+        Event.LOCK: State.LOCKED, Event.WITHDRAW: State.WITHDRAWN, Event.RECOVER: State.LOCKED, **_ALWAYS,
+    },
+    State.LOCKED: {
+        Event.UNLOCK: State.OPERATIONAL, Event.WITHDRAW: State.WITHDRAWN, Event.RECOVER: State.LOCKED, **_ALWAYS,
+    },
     State.WITHDRAWN: {**_ALWAYS},
     State.ERROR: {Event.RECOVER: State.LOCKED, **_ALWAYS},
     State.ZEROIZED: {Event.ZEROIZE: State.ZEROIZED},
-}
+}  # fmt: skip
 
 
 def after(state: State, event: Event) -> State:

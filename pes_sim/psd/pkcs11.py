@@ -235,7 +235,10 @@ class Pkcs11KeyStore:
     def _seal(self) -> Any:
         key = self._special(_SEAL, make=False)
         if key is None:
-            raise KeysGone("the device's keys were zeroized", hint="Make a new device; its registers can still be read")
+            raise KeysGone(
+                "the device's keys were zeroized",
+                hint="No order brings it back: make a new device, and have this one settled",
+            )
         return key
 
     def _special(self, label: str, *, make: bool) -> Any:

@@ -77,7 +77,7 @@ class Reader:
             "device_time": books.time,
             "today": piece.today(books.time, s.utc_offset_minutes).isoformat(),
             "refill_pending_mills": s.refill.amount,
-            "log_sequence": books.sequence,
+            "log_sequence": max(books.sequence, books.found),  # of a log that cannot be opened, what was found in it
             "reprint_count": books.reprints,
             "role": self._access.role.value,
             "self_tests_failed": [name.value for name in self._condition.tests.failed],
@@ -119,4 +119,7 @@ class Reader:
 
     def _check_readable(self) -> None:
         if not self._books.readable:
-            raise IntegrityError(f"the storage cannot be read: {self._books.state.fault}")
+            raise IntegrityError(
+                f"the storage cannot be read: {self._books.state.fault}",
+                hint="The provider's recovery order may bring it back: pes-sim meter recover DIR",
+            )

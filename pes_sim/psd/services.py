@@ -218,8 +218,9 @@ SERVICES: Final = (
          "The whole package is there: its digest is checked, and it is in use", Status.NOTHING_PENDING,
          Status.BAD_MESSAGE),
 
-    _psd(0x1C, "recover", _PROVIDER, frozenset({State.ERROR}), "message", "state lock_reasons " + REGISTER_FIELDS,
-         "The registers to go on with, where the log cannot be read: another log is begun, and the device is locked",
+    _psd(0x1C, "recover", _PROVIDER, IN_SERVICE | {State.ERROR}, "message", "state lock_reasons " + REGISTER_FIELDS,
+         "The registers to go on with, where the log cannot be read or is not the provider's: never lower than the "
+         "device's own. Another log is begun where they are others, and the device is locked",
          Status.BAD_TIME),
 
     # Postage

@@ -165,7 +165,10 @@ class SoftwareKeyStoreNotForProduction:
         """The key of two keys. Raises `KeysGone` when the vault's is gone, also while this store holds keys."""
         kek = self._vault.read()
         if not kek:
-            raise KeysGone("the device's keys were zeroized", hint="Make a new device; its registers can still be read")
+            raise KeysGone(
+                "the device's keys were zeroized",
+                hint="No order brings it back: make a new device, and have this one settled",
+            )
         if len(kek) != _KEK_LENGTH:
             raise IntegrityError(f"the key-encryption key has {len(kek)} bytes, not {_KEK_LENGTH}")
         return hmac.digest(self.derive("key wrap"), kek, "sha256")

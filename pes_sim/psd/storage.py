@@ -195,7 +195,10 @@ class FileStorage:
 
 
 class DirectoryLock:
-    """Holds `directory/lock` for this process until `release` or the process's end. Raises `DirectoryInUse`."""
+    """Holds `directory` for this process until `release` or the process's end. Raises `DirectoryInUse`.
+
+    The directory itself is locked, so that it helps nobody to remove the file `lock`: that only says who has it.
+    """
 
     def __init__(self, directory: Path, *, make: bool = False) -> None:
         self._fd = -1
@@ -209,16 +212,21 @@ class DirectoryLock:
 
     def _take(self) -> None:
         path = self.directory.path
-        with errors("lock", path / "lock"):
+        with contextlib.suppress(StorageFull), errors("lock", path / "lock"):  # a full disk keeps nobody from looking
             self._fd = self.directory.open("lock", os.O_RDWR | os.O_CREAT)
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for fd in (self.directory.fd, self._fd):  # an older version knows of the file only
+                if fd >= 0:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            holder = os.pread(self._fd, 200, 0).decode("utf-8", "replace").strip() or "another process"
+            found = os.pread(self._fd, 200, 0) if self._fd >= 0 else b""
+            holder = found.decode("utf-8", "replace").strip() or "another process"
             raise DirectoryInUse(f"{path} is in use by {holder}", hint="Stop it, or use another directory") from None
-        name = Path(sys.argv[0]).name or "python"
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"process {os.getpid()} ({name})\n".encode(), 0)
+        if self._fd >= 0:
+            name = f"process {os.getpid()} ({Path(sys.argv[0]).name or 'python'})\n".encode()
+            with contextlib.suppress(OSError):
+                _write_all(self._fd, name, 0)  # where the old name was there is room for this one
+                os.ftruncate(self._fd, len(name))
 
     def release(self) -> None:
         if self._fd >= 0:

@@ -35,6 +35,7 @@ COMMANDS = [
     "meter lock",
     "meter unlock",
     "meter recover",
+    "meter settle",
     "meter self-test",
     "meter run",
     "meter specimens",

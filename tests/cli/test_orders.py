@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from pes_sim.virtual import PROVIDERS_LOCKS, VirtualMeter
 from tests.cli.conftest import Cli
 from tests.meter.made import CUSTOMER, DEPOSIT, FUNDS, SERIAL
 
-ACTIONS = ["cancel-refill", "withdraw", "lock", "unlock", "recover", "self-test"]
+ACTIONS = ["cancel-refill", "withdraw", "lock", "unlock", "recover", "settle", "self-test"]
 
 
 def document(cli: Cli, *arguments: object, code: int = 0) -> dict[str, Any]:
@@ -52,7 +53,7 @@ def test_a_lock_holds_until_it_is_unlocked(cli: Cli, meter: Path) -> None:
     result = cli("meter", "unlock", meter)
     assert (result.code, result.out.splitlines()) == (
         0,
-        [f"Meter {SERIAL}: OPERATIONAL", "  cleared: provider lock, wrong proofs of identity, if any"],
+        [f"Meter {SERIAL}: OPERATIONAL", "  cleared: provider lock; wrong proofs of identity are forgotten, if any"],
     )
     assert cli("meter", "refill", meter, "1.00").code == 0
 
@@ -95,7 +96,7 @@ def test_what_the_provider_does_not_clear_stands_there_still_with_what_does(cli:
     assert result.out.splitlines() == [
         f"Meter {SERIAL}: LOCKED",
         f"  because: check-in overdue. A check-in clears it: pes-sim meter checkin {meter}",
-        "  cleared: provider lock, wrong proofs of identity, if any",
+        "  cleared: provider lock; wrong proofs of identity are forgotten, if any",
     ]
 
 
@@ -117,7 +118,7 @@ def test_guesses_at_the_meters_secret_are_forgotten_by_an_unlock_without_a_reaso
     result = cli("meter", "unlock", meter)
     assert (result.code, result.out.splitlines()) == (
         0,
-        [f"Meter {SERIAL}: OPERATIONAL", "  cleared: wrong proofs of identity, if any"],
+        [f"Meter {SERIAL}: OPERATIONAL", "  cleared: no lock; wrong proofs of identity are forgotten, if any"],
     )
     assert cli("meter", "refill", meter, "1.00").code == 0
 
@@ -158,6 +159,8 @@ def test_recovered_and_unlocked_it_serves_again(cli: Cli, meter: Path) -> None:
         f"Meter {SERIAL}: LOCKED",
         f"  because: register fault. The provider clears it, by its order to unlock: pes-sim meter unlock {meter}",
         "  recovered with $1.48 used in 2 pieces, $98.52 available",
+        "  by the word of the meter's database. What the PSD's own port printed since the meter last looked,",
+        "  and pieces missing at the database's end, are not in it: --used and --pieces can say them",
     ]
     assert document(cli, "unlock", meter)["state"] == "OPERATIONAL"
     assert cli("meter", "checkin", meter).code == 0
@@ -212,8 +215,154 @@ def test_of_a_meter_of_which_nothing_is_left_the_status_says_so(cli: Cli, meter:
     result = cli("meter", "status", meter)
     assert result.code == 0
     assert "  registers  cannot be read; the last signed report is lost as well" in result.out.splitlines()
-    assert "  recovery   nothing is left that says which PSD this is" in result.out.splitlines()
+    settle = f"the provider can settle it: pes-sim meter settle {meter}"
+    assert f"  recovery   nothing is left that says which PSD this is; {settle}" in result.out.splitlines()
+    for numbers in ([], ["--used", "1.48", "--pieces", "2"]):
+        refused = cli("meter", "recover", meter, *numbers)
+        assert (refused.code, refused.complaint()) == (1, [
+            f"pes-sim: nothing is left in {meter / 'psd'} that says which PSD this is, and nothing can be recovered",
+            f"  The provider can settle it: pes-sim meter settle {meter} --used DOLLARS --pieces N",
+        ])  # fmt: skip
+    for action in ("unlock", "withdraw"):
+        refused = cli("meter", action, meter)
+        assert (refused.code, "is not registered" in refused.err, "bring it back:" in refused.err) == (1, False, False)
+        assert "it can only be settled" in refused.err
+    for _ in range(2):
+        assert document(cli, "settle", meter) == {"amount_mills": FUNDS - 1_480}
+    with VirtualMeter(meter) as opened:
+        assert opened.centre.balance(CUSTOMER) == DEPOSIT - 1_480
+
+
+def test_too_little_is_refused_with_the_command_that_is_enough(cli: Cli, meter: Path) -> None:
+    rotten(meter)
+    for path in meter.glob("meter.sqlite*"):
+        path.unlink()
+    result = cli("meter", "recover", meter, "--used", "0.73", "--pieces", "1")
+    assert (result.code, "below what it last reported" in result.err) == (1, True)
+    enough = f"pes-sim meter recover {meter} --used 0.74 --pieces 1 --zero-pieces 0"
+    assert enough in result.err
+    assert cli(*enough.split()[1:]).code == 0
+
+
+def test_what_a_stopped_meter_refuses_names_the_way_out(cli: Cli, meter: Path, tmp_path: Path) -> None:
+    job = tmp_path / "job.csv"
+    job.write_text("date,department,mail_class,weight_oz,destination\ntoday,100,first_class_letter,1,10001\n")
+    refused = cli("print", "--meter", rotten(meter), "--job", job, "--out", tmp_path / "o.pdf")
+    assert refused.code == 1
+    assert f"pes-sim meter recover {meter}" in refused.err
+
+
+def psd_put_back(meter: Path) -> Path:
+    """A meter whose PSD has lost the last of its two pieces; its database has not."""
+    with VirtualMeter(meter) as opened:
+        opened.print_piece(department="100")
+    image = {path: path.read_bytes() for path in (meter / "psd").glob("*.seg")}
+    with VirtualMeter(meter) as opened:
+        opened.print_piece(department="100")
+    for path, content in image.items():
+        path.write_bytes(content)
+    return meter
+
+
+def test_where_the_database_knows_more_the_status_says_so_and_nothing_is_made_official(cli: Cli, meter: Path) -> None:
+    psd_put_back(meter)
+    lost = "the meter's database knows 2 pieces of $1.48, the PSD 1 of $0.74: the PSD has lost a part of its log"
+    result = cli("meter", "status", meter)
+    assert f"  warning: {lost}: pes-sim meter recover {meter}" in result.out.splitlines()
+    for action in (["checkin"], ["refill", "1.00"], ["withdraw"], ["cancel-refill"]):
+        refused = cli("meter", action[0], meter, *action[1:])
+        assert (refused.code, refused.complaint()) == (1, [
+            f"pes-sim: {lost}",
+            f"  The provider's order lets it go on with what the database knows: pes-sim meter recover {meter}",
+        ])  # fmt: skip
+    assert "recovered with $1.48 used in 2 pieces, $98.52 available" in cli("meter", "recover", meter).out
+    assert document(cli, "unlock", meter)["state"] == "OPERATIONAL"
+    assert cli("meter", "checkin", meter).code == 0
+    assert document(cli, "withdraw", meter)["amount_mills"] == FUNDS - 1_480
+
+
+def test_an_older_image_is_recovered_from_its_lock(cli: Cli, meter: Path, tmp_path: Path) -> None:
+    assert cli("meter", "snapshot", meter, tmp_path / "m.snapshot").code == 0
+    with VirtualMeter(meter) as opened:
+        opened.print_piece(department="100")
+        opened.check_in()
+    assert cli("meter", "restore", meter, tmp_path / "m.snapshot").code == 0
+    assert cli("meter", "checkin", meter).code == 1
+    assert status(cli, meter)["lock_reasons"] == ["rollback found"]
+    assert cli("meter", "recover", meter, "--used", "0.74", "--pieces", "1").code == 0
+    assert cli("meter", "unlock", meter).code == 0
+    assert cli("meter", "checkin", meter).code == 0
+
+
+def test_a_meter_whose_database_is_garbled_too_shows_what_it_has_and_keeps_the_evidence(cli: Cli, meter: Path) -> None:
+    rotten(meter)
+    (meter / "meter.sqlite").write_bytes(b"x" * 4096)
+    result = cli("meter", "status", meter)
+    assert result.code == 0
+    warning = next(line for line in result.out.splitlines() if "the departments cannot be read" in line)
+    assert "the database is the only evidence of what was printed" in warning
+    refused = cli("meter", "recover", meter)
+    assert (refused.code, "meter.sqlite cannot be used: file is not a database" in refused.err) == (1, True)
+    assert (meter / "meter.sqlite").read_bytes() == b"x" * 4096
+    assert cli("meter", "recover", meter, "--used", "1.48", "--pieces", "2").code == 0
+
+
+def test_keys_that_are_gone_are_not_said_to_leave_registers_that_can_be_read(cli: Cli, meter: Path) -> None:
+    rotten(meter)
+    (meter / "psd" / "kek.key").unlink()
+    refused = cli("meter", "recover", meter)
+    assert (refused.code, "can still be read" in refused.err, "settle" in refused.err) == (1, False, True)
+
+
+# --- settlement ------------------------------------------------------------------------------------------------------
+
+
+def test_a_meter_that_can_serve_is_withdrawn_instead(cli: Cli, meter: Path) -> None:
+    refused = cli("meter", "settle", meter)
+    assert refused.complaint() == [
+        "pes-sim: the meter is OPERATIONAL: it can be withdrawn, and then states itself what is left",
+        f"  pes-sim meter withdraw {meter}",
+    ]
+
+
+def test_a_meter_without_its_key_can_be_settled_for_no_less_than_its_registers(cli: Cli, meter: Path) -> None:
+    with VirtualMeter(meter) as opened:
+        opened.print_piece(department="100")
+    (meter / "meter.key").unlink()
+    (meter / "meter.sqlite").unlink()
+    refused = cli("meter", "settle", meter, "--used", "0.00", "--pieces", "0")
+    assert (refused.code, refused.complaint()[0]) == (
+        2, "pes-sim: the PSD's registers show 1 pieces of $0.74, more than that",
+    )  # fmt: skip
+    result = cli("meter", "settle", meter, "--used", "0.74", "--pieces", "1")
+    assert (result.code, result.out) == (
+        0, "settled: $99.26 paid back. The meter is out of service for good, whatever it sends\n",
+    )  # fmt: skip
+
+
+def test_settled_by_its_database_or_not_at_all(cli: Cli, meter: Path) -> None:
+    rotten(meter)
+    refused = cli("meter", "settle", meter, "--used", "0.74", "--pieces", "1")
+    assert refused.complaint()[0] == "pes-sim: the meter's database shows 2 pieces of $1.48, more than that"
+    (meter / "meter.sqlite").unlink()
+    refused = cli("meter", "settle", meter)
+    assert refused.complaint()[0].startswith("pes-sim: the meter's database does not show what was printed")
+    assert document(cli, "settle", meter, "--used", "1.48", "--pieces", "2") == {"amount_mills": FUNDS - 1_480}
     assert cli("meter", "recover", meter, "--used", "1.48", "--pieces", "2").code == 1
+
+
+@pytest.mark.parametrize("gone", ["psd", "psd/master.key"])
+def test_a_meter_that_cannot_be_opened_is_settled_all_the_same(cli: Cli, meter: Path, gone: str) -> None:
+    if gone == "psd":
+        shutil.rmtree(meter / gone)
+    else:
+        (meter / gone).unlink()
+    refused = cli("meter", "settle", meter)
+    assert refused.code == 2
+    assert refused.complaint()[0].startswith("pes-sim: the meter cannot be opened:")
+    for _ in range(2):
+        said = document(cli, "settle", meter, "--used", "0.00", "--pieces", "0")
+        assert said == {"amount_mills": FUNDS}
 
 
 # --- a refill given up -----------------------------------------------------------------------------------------------

@@ -272,7 +272,6 @@ DAMAGED: dict[str, tuple[Callable[[Path], None], type[PesError], str]] = {
         UsageError,
         "departments.json is not a JSON object",
     ),
-    "a broken database": (write("meter.sqlite", b"x" * 4096), StorageFailed, "meter.sqlite cannot be used"),
     "a broken provider": (write("provider/provider.sqlite", b"x" * 4096), StorageFailed, "provider.sqlite"),
     "no certificate of the CA": (remove("provider/ca.pem"), BadCertificate, "ca.pem or its key cannot be read"),
     "no key of the provider": (
@@ -320,6 +319,18 @@ def test_without_its_sqlite_file_a_meter_is_whole_again(directory: Path) -> None
             DepartmentTotal("200", "Billing", 0, 0),
         ]
         again.print_piece(department="200")
+
+
+def test_with_a_broken_database_registers_are_read_and_nothing_is_printed(directory: Path) -> None:
+    intact = (directory / "meter.sqlite").read_bytes()
+    write("meter.sqlite", b"x" * 4096)(directory)
+    with VirtualMeter(directory) as meter:
+        assert meter.registers().descending_mills == FUNDS
+        with pytest.raises(StorageFailed, match=r"meter\.sqlite cannot be used: file is not a database"):
+            meter.print_piece(department="100")
+        assert meter.registers().piece_count == 0
+        (directory / "meter.sqlite").write_bytes(intact)  # put back while the meter is on
+        meter.print_piece(department="100")
 
 
 def test_without_the_providers_database_the_meter_prints_and_its_refill_says_what_is_wrong(directory: Path) -> None:

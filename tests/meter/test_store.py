@@ -190,7 +190,7 @@ def test_a_full_disk_is_said_and_takes_nothing_with_it(store: MeterStore) -> Non
     many = [piece(number) for number in range(2, 200)]
     with pytest.raises(StorageFull, match=r"no room in .*meter\.sqlite") as refusal:
         store.add(*many)
-    assert refusal.value.hint == "Free some space"
+    assert refusal.value.hint == "Free some room on its disk; nothing was booked"
     assert list(store.pieces()) == [piece(1)]
     store._db.execute("PRAGMA max_page_count = 100000")
     store.add(*many)

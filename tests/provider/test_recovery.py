@@ -4,6 +4,7 @@ by the rot.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,9 @@ from pes_sim.psd.fields import Values
 from pes_sim.psd.registers import REGISTERS
 from tests.meter.bench import SMALL_BANK, Bench
 from tests.meter.made import CUSTOMER, DEPOSIT, FUNDS, SERIAL
-from tests.provider.helpers import Device, balance, known, opened, ordered, report, request
+from tests.provider.helpers import Device, balance, forged, known, opened, ordered, report, request
+
+FROM_BEFORE = "is from before the recovery that was ordered"
 
 
 def rot(bench: Bench, *, report_too: bool = False) -> None:
@@ -34,12 +37,14 @@ def recovery(bench: Bench, ascending: int, pieces: int, zero: int = 0, challenge
 
 
 def recover(bench: Bench, ascending: int, pieces: int, zero: int = 0) -> None:
+    before = known(bench).registers
     bench.ask("recover", message=recovery(bench, ascending, pieces, zero))
-    assert bench.meter.status().lock_reasons == ["register fault"]
+    assert "register fault" in bench.meter.status().lock_reasons
+    assert known(bench).registers == before, "what was ordered is no report"
 
 
 def unlock(bench: Bench) -> None:
-    ordered(bench, "unlock", "unlock_order", lock_reasons=["register fault"])
+    ordered(bench, "unlock", "unlock_order", lock_reasons=bench.meter.status().lock_reasons)
     bench.meter.check_in()
     assert bench.meter.status().state == "OPERATIONAL"
 
@@ -47,7 +52,7 @@ def unlock(bench: Bench) -> None:
 def agree(bench: Bench) -> None:
     """Provider, PSD and meter, to the mill."""
     registers, psd = bench.registers(), known(bench)
-    assert {name: getattr(registers, name) for name in REGISTERS} == psd.registers
+    assert {name: getattr(registers, name) for name in REGISTERS} == psd.least
     assert registers.balanced()
     assert registers.control_sum_mills == psd.granted_mills
     assert bench.store.totals() == (registers.piece_count, registers.ascending_mills)
@@ -153,7 +158,7 @@ def test_registers_that_cannot_be_true_are_not_signed(bench: Bench, what: str) -
 
 def agree_without_store(bench: Bench) -> None:
     registers = bench.registers()
-    assert {name: getattr(registers, name) for name in REGISTERS} == known(bench).registers
+    assert {name: getattr(registers, name) for name in REGISTERS} == known(bench).least
     assert registers.descending_mills == 0
 
 
@@ -198,7 +203,7 @@ def test_a_grant_that_never_arrived_is_had_by_the_recovery_and_not_once_more(ben
     assert bench.registers().descending_mills == FUNDS + 5_000
     with pytest.raises(NothingPending):
         bench.ask("refill_complete", message=grant)
-    assert bench.centre.refill(asked) == grant
+    assert opened(bench, bench.centre.refill(asked))[0] == "refill_refusal"  # an older image could book it as well
     unlock(bench)
     agree(bench)
 
@@ -210,7 +215,7 @@ def test_a_request_that_never_arrived_comes_late_and_costs_nothing(bench: Bench)
     rot(bench)
     recover(bench, 0, 0)
     kind, said = opened(bench, bench.centre.refill(asked))
-    assert (kind, "comes after" in said["reason"]) == ("refill_refusal", True)
+    assert (kind, FROM_BEFORE in said["reason"]) == ("refill_refusal", True)
     unlock(bench)
     agree(bench)
     bench.meter.refill(1_000)
@@ -227,7 +232,7 @@ def test_a_cancellation_that_comes_after_the_recovery_is_not_paid_back(bench: Be
     if used:
         bench.ask("recover", message=message)
     kind, said = opened(bench, bench.centre.cancel_refill(cancellation))
-    assert (kind, "that the registers say was booked" in said["reason"]) == ("refill_refusal", True)
+    assert (kind, FROM_BEFORE in said["reason"]) == ("refill_refusal", True)
     assert balance(bench) == DEPOSIT - FUNDS - 5_000
     if used:
         unlock(bench)
@@ -303,28 +308,185 @@ def test_an_order_kept_back_serves_no_second_time(bench: Bench) -> None:
     agree(bench)
 
 
-def test_the_image_from_before_the_recovery_is_found_out(bench: Bench) -> None:
-    image = {name: bytes(area) for name, area in bench.storage.areas.items()}
+# Older images, and orders that nobody carried out
+
+
+def image_of(bench: Bench) -> dict[str, bytearray]:
+    return {name: bytearray(area) for name, area in bench.storage.areas.items()}
+
+
+def put_back(bench: Bench, image: dict[str, bytearray]) -> None:
+    """Another image of the device, with the meter's database made from its log."""
+    bench.storage.areas = {name: bytearray(area) for name, area in image.items()}
+    bench.lose_database()
+    bench.power_on()
+
+
+def found_out(bench: Bench, why: str = FROM_BEFORE) -> None:
+    """At its next check-in, and then nothing but another recovery helps."""
+    before, money = known(bench), balance(bench)
+    with pytest.raises((RefusedByProvider, Locked), match=f"{why}|later registers than this device's"):
+        bench.meter.check_in()
+    assert bench.meter.status().state == "LOCKED"
+    with pytest.raises(PesError):
+        bench.print()
+    with pytest.raises(RefusedByProvider, match="has not carried out the recovery|withdrawn from service"):
+        ordered(bench, "unlock", "unlock_order", lock_reasons=bench.meter.status().lock_reasons)
+    assert (known(bench), balance(bench)) == (before, money), "and nothing is said against the device that serves"
+
+
+@pytest.mark.parametrize("reported", [False, True])
+def test_the_image_from_before_the_recovery_is_found_out(bench: Bench, reported: bool) -> None:
+    image = image_of(bench)
     bench.print()
     rot(bench)
     recover(bench, 740, 1)
+    if reported:
+        unlock(bench)
+    serves = image_of(bench)
+    put_back(bench, image)
+    found_out(bench)
+    put_back(bench, serves)
     unlock(bench)
-    bench.storage.areas = {name: bytearray(area) for name, area in image.items()}
-    bench.power_on()
-    with pytest.raises(PesError):
+    agree(bench)
+
+
+def test_of_two_images_that_are_recovered_the_first_is_found_out(bench: Bench) -> None:
+    bench.print()
+    image = image_of(bench)
+    rot(bench)
+    recover(bench, 740, 1)
+    first = image_of(bench)
+    put_back(bench, image)
+    rot(bench)
+    recover(bench, 740, 1)
+    unlock(bench)
+    bench.store.add_department("100", "Sales")
+    second = image_of(bench)
+    put_back(bench, first)
+    found_out(bench)
+    put_back(bench, second)
+    bench.meter.refill(5_000)
+    bench.meter.check_in()
+    agree(bench)
+
+
+def test_the_first_of_two_is_found_out_after_the_second_was_withdrawn_too(bench: Bench) -> None:
+    image = image_of(bench)
+    rot(bench)
+    recover(bench, 0, 0)
+    unlock(bench)
+    first = image_of(bench)
+    put_back(bench, image)
+    recover(bench, 0, 0)
+    bench.meter.withdraw()
+    assert balance(bench) == DEPOSIT
+    put_back(bench, first)
+    found_out(bench, "the device was withdrawn from service")
+    assert balance(bench) == DEPOSIT
+
+
+def test_the_image_of_a_withdrawn_device_is_found_out_though_its_numbers_are_old(bench: Bench) -> None:
+    image = image_of(bench)
+    bench.meter.check_in()
+    bench.meter.withdraw()
+    put_back(bench, image)
+    with pytest.raises(RefusedByProvider, match="the device was withdrawn from service"):
         bench.meter.check_in()
-    with pytest.raises(Locked):
-        ordered(bench, "unlock", "unlock_order", lock_reasons=[])
-    assert bench.meter.status().lock_reasons == ["rollback found"]
-    with pytest.raises(PesError):
-        bench.print()
+    assert bench.meter.status().lock_reasons == ["provider lock"]
 
 
-def test_an_order_that_was_never_carried_out_leaves_the_device_to_be_recovered_or_reconciled(bench: Bench) -> None:
+def test_a_receipt_of_before_is_not_given_again(bench: Bench) -> None:
+    """It would let an older image print for another 72 hours."""
+    asked = report(bench)
+    bench.centre.check_in(asked)
+    recovery(bench, 0, 0)
+    kind, said = opened(bench, bench.centre.check_in(asked))
+    assert (kind, said["lock_reasons"]) == ("checkin_refusal", ["rollback found"])
+
+
+def test_an_order_that_nobody_carried_out_binds_neither_side(bench: Bench) -> None:
+    bench.print()
+    bench.meter.check_in()
+    bench.print()
+    before = known(bench)
+    recovery(bench, 90_000, 900)  # a slip
+    assert replace(known(bench), ordered=None) == before
+    found_out(bench)  # the device is well, and says what nobody waits for
+    with pytest.raises(RefusedByProvider, match="below what it last reported"):
+        recovery(bench, 0, 0)
+    recover(bench, 1_480, 2)
+    unlock(bench)
+    bench.print()
+    bench.meter.check_in()
+    agree(bench)
+
+
+def test_an_order_that_the_device_refuses_binds_neither_side(bench: Bench) -> None:
+    bench.print()
+    bench.meter.check_in()
+    bench.print()
+    report(bench)
+    rot(bench)
+    message = recovery(bench, 1_479, 3)  # the provider has heard of one, the device has a report of two
+    with pytest.raises(BadMessage, match="the ascending register would fall"):
+        bench.ask("recover", message=message)
+    recover(bench, 1_480, 2)
+    unlock(bench)
+    agree(bench)
+
+
+def test_what_the_device_has_carried_out_binds_it_whatever_is_ordered_next(bench: Bench) -> None:
+    bench.print()
+    rot(bench)
+    recover(bench, 7_400, 10)
+    message = recovery(bench, 740, 1)
+    with pytest.raises(BadMessage, match="would fall"):
+        bench.ask("recover", message=message)
+    with pytest.raises(RefusedByProvider):
+        bench.meter.check_in()  # the provider waits for the other
+    recover(bench, 7_400, 10)
+    unlock(bench)
+    assert bench.registers().ascending_mills == 7_400
+
+
+def test_who_has_got_to_the_new_numbers_without_the_registers_was_never_recovered(bench: Bench) -> None:
+    rot(bench)
+    recover(bench, 7_400, 10)
+    forgery = forged(bench, report(bench), "checkin_report", ascending_mills=740, descending_mills=FUNDS - 740)
+    kind, said = opened(bench, bench.centre.check_in(forgery))
+    assert (kind, said["lock_reasons"]) == ("checkin_refusal", ["rollback found"])
+    assert bench.centre.waits_for(SERIAL).startswith("the ascending register fell")
+
+
+def test_what_the_provider_waits_for_is_told(bench: Bench) -> None:
+    assert bench.centre.waits_for(SERIAL) == ""
+    recover(bench, 0, 0)
+    assert bench.centre.waits_for(SERIAL) == "a recovery was ordered, and the device has not reported by it"
+    unlock(bench)
+    assert bench.centre.waits_for(SERIAL) == ""
+
+
+@pytest.mark.parametrize("first", ["check-in", "refill", "withdrawal"])
+def test_whatever_comes_first_after_the_recovery_is_taken(bench: Bench, first: str) -> None:
+    bench.meter.check_in()  # its mark is not in the new log
+    bench.print()
+    rot(bench)
+    recover(bench, 740, 1)
+    if first == "withdrawal":
+        assert bench.meter.withdraw().amount_mills == FUNDS - 740
+        return
+    ordered(bench, "unlock", "unlock_order", lock_reasons=["register fault"])
+    if first == "refill":
+        bench.meter.refill(5_000)
+    bench.meter.check_in()
+    bench.meter.check_in()
+    agree(bench)
+
+
+def test_an_order_that_was_never_carried_out_can_be_reconciled_as_well(bench: Bench) -> None:
     bench.print()
     recovery(bench, 740, 1)  # for a device that serves: a mistake
-    with pytest.raises(RefusedByProvider, match="comes after"):
-        bench.meter.check_in()
     proof = bench.centre.login(SERIAL, bench.ask("challenge"))
     bench.ask_psd("authenticate", role="provider", proof=proof)
     bench.centre.reconcile(bench.ask_psd("audit", nonce=bytes(16))["statement"], bytes(16))

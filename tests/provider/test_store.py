@@ -63,7 +63,7 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path, co
     for look in (open_engine, check_database):
         with pytest.raises(StorageFailed, match=r"p\.sqlite cannot be used: file is not a database") as refusal:
             look(tmp_path / "p.sqlite")
-        assert refusal.value.hint == "Is it a provider's database?"
+        assert refusal.value.hint.startswith("Is it a provider's database? Put its last good copy back")
     assert (tmp_path / "p.sqlite").read_bytes() == content
 
 

@@ -144,7 +144,7 @@ def test_cancelling_an_old_refill_after_a_withdrawal_pays_nothing_a_second_time(
     bench.power_on()
     kind, values = opened(bench, bench.centre.cancel_refill(bench.ask("refill_cancel")["message"]))
     assert kind == "refill_refusal"
-    assert values["reason"].startswith("a refill was cancelled that the registers say was booked")
+    assert values["reason"] == "the device was withdrawn from service"
     assert balance(bench) == DEPOSIT
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -106,6 +108,47 @@ def test_another_process_is_told_too_and_may_have_it_after_close(tmp_path: Path)
     assert f"in use by process {os.getpid()}" in refused.stderr
     storage.close()
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_a_lock_holds_though_somebody_removes_its_file(tmp_path: Path) -> None:
+    """Two devices on one medium would both debit."""
+    held = FileStorage(tmp_path)
+    (tmp_path / "lock").unlink()
+    with pytest.raises(DirectoryInUse, match="another process"):
+        FileStorage(tmp_path)
+    held.close()
+    FileStorage(tmp_path).close()
+
+
+def test_a_holder_that_knows_of_the_file_only_is_respected(tmp_path: Path) -> None:
+    FileStorage(tmp_path).close()
+    with open(tmp_path / "lock", "rb+") as older:
+        fcntl.flock(older, fcntl.LOCK_EX)
+        with pytest.raises(DirectoryInUse, match="process"):
+            FileStorage(tmp_path)
+    FileStorage(tmp_path).close()
+
+
+@pytest.mark.parametrize("call", ["open", "pwrite"])
+def test_a_full_disk_keeps_nobody_from_holding_his_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """The file only says who has it: without room for it the directory is held all the same."""
+    FileStorage(tmp_path).close()
+    real = {name: getattr(os, name) for name in ("open", "pwrite")}
+
+    def full(*arguments: Any, **more: Any) -> Any:
+        if call == "pwrite" or arguments[0] == "lock":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real[call](*arguments, **more)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, call, full)
+        held = FileStorage(tmp_path)
+        with pytest.raises(DirectoryInUse):
+            FileStorage(tmp_path)
+        held.close()
+    FileStorage(tmp_path).close()
 
 
 def test_a_lock_whose_holder_left_no_name_is_still_a_lock(tmp_path: Path) -> None:

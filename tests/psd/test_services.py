@@ -102,8 +102,8 @@ ORIGINAL = 9
 RECORDS = {"dispense_batch": 2, "authenticate": 2}
 """How many records a service writes, where it is not one for a change and none for what only reads: a batch one for
 each of its pieces, a proof one before it is looked at and one after. A device that is zeroized writes none at all."""
-BROUGHT_BACK = BANK // ALIGN - ORIGINAL + 1
-"""One that stopped and is recovered goes on above every number that its one segment can hold."""
+BROUGHT_BACK = BANK // ALIGN - ORIGINAL + 1 + 1
+"""One that stopped goes on above every number that its one segment can hold, and keeps its one piece."""
 PACKAGE = b"pes-sim PSD software 0.2.0\n"
 
 

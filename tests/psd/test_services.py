@@ -98,10 +98,10 @@ PLACES: tuple[State | Lock, ...] = (*(state for state in State if state is not S
 BANK = 1 << 16
 ORIGINAL = 9
 """The record of the one piece that every device in service has dispensed."""
-RECORDS = {"dispense_batch": 2, "authenticate": 2, "recover": BANK // ALIGN - ORIGINAL + 1}
+RECORDS = {"dispense_batch": 2, "authenticate": 2, "recover": BANK // ALIGN - ORIGINAL + 2}
 """How many records a service writes, where it is not one for a change and none for what only reads: a batch one for
 each of its pieces, a proof one before it is looked at and one after. A device that is zeroized writes none at all, and
-one that is recovered goes on above every number that its one segment can hold."""
+one that is recovered goes on above every number that its one segment can hold, and carries its one piece on."""
 PACKAGE = b"pes-sim PSD software 0.2.0\n"
 
 

@@ -81,12 +81,13 @@ def _copies(a: bytes, b: bytes) -> bool:
 
 
 def _later(part: bytes, expected: int) -> bool:
-    """Whether the header of a later record stands in there, but for a byte that rot may have changed: then the length
-    in the first one was changed as well.
+    """Whether the next record's header stands in there, but for a byte that rot may have changed: then the length in
+    the first one was changed as well. (Text that begins alike, and is torn, has no kind.)
     """
-    near = MAGIC + expected.to_bytes(8, "little")[2:]
+    following = (expected + part[5] + 1).to_bytes(8, "little")
     for at in range(ALIGN, len(part), ALIGN):
-        found = part[at : at + 4] + part[at + 10 : at + 16]
-        if sum(x == y for x, y in zip(found, near, strict=True)) >= len(near) - 1:
+        found = part[at : at + 4] + part[at + 8 : at + 16]
+        alike = sum(x == y for x, y in zip(found, MAGIC + following, strict=True))
+        if alike == len(found) or (alike == len(found) - 1 and part[at + 4] in IN_LOG):
             return True
     return False

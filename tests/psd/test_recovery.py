@@ -1033,7 +1033,7 @@ def test_as_many_are_carried_as_fit_the_newest_first_and_a_piece_once() -> None:
         rig.dispense(postage_mills=1)
     known, log = rig.registers(), entries_of(rig)
     rig.log_in()
-    areas_of(rig)["log-0000000000099999.seg"] = areas_of(rig)[logs(areas_of(rig))[0]][:]
+    areas_of(rig)["log-0000000000099999.seg"] = areas_of(rig)[logs(areas_of(rig))[-1]][:]
     rig.power_on(log_in=False)
     assert rig.status()["state"] == "ERROR"
     recover(rig, **known)

@@ -121,6 +121,14 @@ def test_a_longer_length_in_the_header_does_not_hide_the_record_behind() -> None
             assert stops(damaged([*change, *((bank, other, 0x55) for bank in (0, 1))]))
 
 
+@pytest.mark.parametrize("text", [b"PES-SIM test", b"PESr", b"PES-SIM \x08"])
+def test_text_in_a_torn_record_that_looks_like_a_header_is_none(text: bytes) -> None:
+    data = frame(KEY, Kind.STATE, (body(1, ALIGN - 16) + text).ljust(300, b"x"), 7)
+    for kept in range(ALIGN, ALIGN + len(text) + 1):
+        torn = data[:kept].ljust(BANK, b"\0")
+        assert remains([torn, torn], 0, 7) == Remains(6 * ALIGN, OVERHEAD + 300)
+
+
 def test_a_row_of_zeros_before_noise_is_no_lost_sector_where_the_copies_differ_or_it_is_too_long() -> None:
     whole = bytes(BANK)
     late = bytearray(1 << 18)

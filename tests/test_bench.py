@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import bench
+from tools import bench, bench_link
 from tools.bench import Line
 
 
@@ -27,3 +27,12 @@ def test_a_measurement_gives_its_lines(
 def test_the_symbols_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "ROUNDS", 1)
     assert len(bench.symbols()) == 1
+
+
+def test_the_links_lines_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "ROUNDS", 1)
+    for name, small in (("ROUNDS", 1), ("ROUND_TRIPS", 2), ("METERS", 2), ("SECONDS", 0.3)):
+        monkeypatch.setattr(bench_link, name, small)
+    found = bench_link.lines(tmp_path)
+    assert len(found) == 4
+    assert all(line.what and line.figure for line in found)

@@ -26,6 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     _decode(commands)
     _layout(commands)
     _vectors(commands)
+    _imb(commands)
     _meter(commands)
     _bench(commands)
     return parser
@@ -135,6 +136,29 @@ def _vectors(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
              "Write test vectors for verifiers: specimens by every layout and scheme, good and bad, with their keys",
              "pes-sim vectors --out indicia.json")  # fmt: skip
     p.add_argument("--out", type=Path, required=True, metavar="FILE.json", help="the file to write (replaced)")
+
+
+def _imb(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    what = "An Intelligent Mail barcode from its digits, and the digits of one; it is no evidence of postage"
+    parent = commands.add_parser(
+        "imb",
+        help=what[0].lower() + what[1:],
+        description=f"{what}.",
+        epilog="example: pes-sim imb encode 00300999999999000001 --routing 62701123456",
+    )
+    actions = parent.add_subparsers(title="actions", metavar="ACTION", required=True)
+    run = "pes_sim.cli.mailing:run_"
+    p = _add(actions, "encode", f"{run}encode", "The 65 bars of a tracking code",
+             "pes-sim imb encode 00300999999999000001 --routing 62701123456")  # fmt: skip
+    p.add_argument("tracking", metavar="TRACKING",
+                   help="20 digits: barcode identifier 2, service type 3, mailer identifier 6 or 9, serial number")  # fmt: skip
+    p.add_argument("--routing", default="", metavar="ZIP", help="5, 9 or 11 digits (default: none)")
+    _json(p)
+    p = _add(actions, "decode", f"{run}decode", "The digits of 65 bars",
+             "pes-sim imb decode ATTFATTDTTADTAATTDTDTATTDAFDDFADFDFTFFFFFTATFAAAATDFFTDAADFTFDTDT")  # fmt: skip
+    p.add_argument("bars", metavar="BARS", help="65 letters: F full, A ascends, D descends, T neither")
+    p.add_argument("--upside-down", action="store_true", help="the piece lies upside down")
+    _json(p)
 
 
 def _meter(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

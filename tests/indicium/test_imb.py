@@ -1,4 +1,4 @@
-"""The Intelligent Mail barcode: the specification's examples, a round trip, and no wrong bar that is read as something else."""
+"""The Intelligent Mail barcode: its examples, a round trip, and no wrong bar that is read as something else."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def fields(draw: st.DrawFn) -> Imb:
 def bars_of(value: int) -> str:
     """The bars of a whole number, possible or not: reportlab's steps after its first."""
     barcode = USPS_4State("01234567094987654321", "01234567891")
-    barcode._bvalue = value
+    vars(barcode)["_bvalue"] = value
     return str(barcode.barcodes)
 
 

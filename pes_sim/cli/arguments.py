@@ -26,6 +26,8 @@ def build_parser() -> argparse.ArgumentParser:
     _decode(commands)
     _layout(commands)
     _vectors(commands)
+    _symbol(commands)
+    _imb(commands)
     _meter(commands)
     _bench(commands)
     return parser
@@ -135,6 +137,45 @@ def _vectors(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
              "Write test vectors for verifiers: specimens by every layout and scheme, good and bad, with their keys",
              "pes-sim vectors --out indicia.json")  # fmt: skip
     p.add_argument("--out", type=Path, required=True, metavar="FILE.json", help="the file to write (replaced)")
+
+
+def _symbol(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = _add(commands, "symbol", "pes_sim.cli.drawing:run",
+             "Draw one indicium's Data Matrix, with its SPECIMEN band, as PNG, SVG, PDF or ZPL",
+             "pes-sim symbol --meter m1 --piece 1 --out piece.png")  # fmt: skip
+    p.add_argument("payload", nargs="?", metavar="HEX|FILE", help="hex digits, or a file with the payload")
+    p.add_argument("--meter", type=Path, metavar="DIR", help="in place of a payload: a meter, with --piece")
+    p.add_argument("--piece", type=int, metavar="N", help="its piece count: which piece of that meter")
+    p.add_argument("--out", type=Path, required=True, metavar="FILE",
+                   help="ends in .png, .svg, .pdf or .zpl (replaced)")  # fmt: skip
+    p.add_argument("--layout", default="", metavar="NAME",
+                   help="a layout's name, or its .toml file (default: by the version byte)")  # fmt: skip
+    p.add_argument("--dpi", type=int, default=300, metavar="N", help="the printer's resolution (300)")
+    p.add_argument("--dots", type=int, default=0, metavar="N",
+                   help="dots along one side of a module (default: those of 1/50 inch)")  # fmt: skip
+
+
+def _imb(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    what = "An Intelligent Mail barcode from its digits, and the digits of one; it is no evidence of postage"
+    parent = commands.add_parser(
+        "imb",
+        help=what[0].lower() + what[1:],
+        description=f"{what}.",
+        epilog="example: pes-sim imb encode 00300999999999000001 --routing 62701123456",
+    )
+    actions = parent.add_subparsers(title="actions", metavar="ACTION", required=True)
+    run = "pes_sim.cli.mailing:run_"
+    p = _add(actions, "encode", f"{run}encode", "The 65 bars of a tracking code",
+             "pes-sim imb encode 00300999999999000001 --routing 62701123456")  # fmt: skip
+    p.add_argument("tracking", metavar="TRACKING",
+                   help="20 digits: barcode identifier 2, service type 3, mailer 6 or 9, serial number")  # fmt: skip
+    p.add_argument("--routing", default="", metavar="ZIP", help="5, 9 or 11 digits (default: none)")
+    _json(p)
+    p = _add(actions, "decode", f"{run}decode", "The digits of 65 bars",
+             "pes-sim imb decode ATTFATTDTTADTAATTDTDTATTDAFDDFADFDFTFFFFFTATFAAAATDFFTDAADFTFDTDT")  # fmt: skip
+    p.add_argument("bars", metavar="BARS", help="65 letters: F full, A ascends, D descends, T neither")
+    p.add_argument("--upside-down", action="store_true", help="the piece lies upside down")
+    _json(p)
 
 
 def _meter(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

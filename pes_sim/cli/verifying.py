@@ -121,7 +121,7 @@ def _show(found: Found, report: Report | None) -> None:
 
 def run_decode(options: argparse.Namespace) -> int:
     """`pes-sim decode HEX|FILE`"""
-    payload = _payload(options.payload)
+    payload = read_payload(options.payload)
     layout = layouts.load(options.layout) if options.layout else layouts.recognise(payload)
     rows = layout.describe(payload)
     if options.json:
@@ -139,7 +139,8 @@ def run_decode(options: argparse.Namespace) -> int:
     return 0
 
 
-def _payload(text: str) -> bytes:
+def read_payload(text: str) -> bytes:
+    """What a HEX|FILE argument holds. Raises `UsageError` for neither."""
     if os.path.exists(text):
         data = read_bytes(Path(text))
         try:

@@ -23,6 +23,10 @@ COMMANDS = [
     "layout show",
     "layout check",
     "vectors",
+    "symbol",
+    "imb",
+    "imb encode",
+    "imb decode",
     "meter",
     "meter new",
     "meter status",
@@ -85,7 +89,7 @@ def test_every_command_leads_to_a_function_that_is_there(name: str) -> None:
     from importlib import import_module
 
     run = below(build_parser())[name].get_default("run")
-    if name in ("", "layout", "meter", "bench"):
+    if name in ("", "layout", "imb", "meter", "bench"):
         assert run is None
     else:
         module, _, function = run.partition(":")

@@ -45,7 +45,7 @@ def test_the_readme_has_no_other_python() -> None:
 def test_the_readmes_commands_run_one_after_the_other(tmp_path: Path) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     commands = blocks("README.md", "sh")[1].strip().splitlines()
-    assert len(commands) == 10
+    assert len(commands) == 12
     output = [run("sh", "-ec", command, cwd=tmp_path) for command in commands]
     assert "pieces printed into indicia.pdf" in output[1]
     assert re.search(r"(\d+) of \1 valid", output[2])
@@ -53,6 +53,8 @@ def test_the_readmes_commands_run_one_after_the_other(tmp_path: Path) -> None:
     assert "OPERATIONAL" in output[5]
     assert "The picture is in imi_std.svg" in output[8]
     assert "tests in 5 groups" in output[9]
+    assert "44x44 modules, 114 bytes" in output[10]
+    assert "no evidence of postage paid" in output[11]
 
 
 @pytest.mark.parametrize("number", [0, 1])

@@ -118,6 +118,52 @@ def test_three_writers_agree_module_for_module(size: str) -> None:
             assert encode(payload, size) == encode(payload, size, "zxing") == zint_symbol(payload, size)
 
 
+# The sizes that meters' indicia have, all of four regions; and 52x52, the smallest whose blocks are interleaved.
+IN_USE = pytest.mark.parametrize("size", ["32x32", "40x40", "44x44", "48x48", "52x52"])
+
+
+def test_the_test_helper_corrects_as_printed_in_the_standard() -> None:
+    # ISO/IEC 16022, annex O, again: 142 164 186 is followed by 114 25 5 88 102.
+    assert list(datamatrix.correction(bytes([142, 164, 186]), 5)) == [114, 25, 5, 88, 102]
+    assert datamatrix.syndromes(bytes([142, 164, 186, 114, 25, 5, 88, 102]), 5) == [0] * 5
+
+
+@IN_USE
+@pytest.mark.parametrize("engine", [*ENGINES, "zint"])
+def test_every_codeword_of_the_error_correction_is_right(size: str, engine: str) -> None:
+    for length in (1, CAPACITY[size] // 2, CAPACITY[size]):
+        payload = NOISE[:length]
+        drawn = zint_symbol(payload, size) if engine == "zint" else encode(payload, size, engine)
+        _, length = datamatrix.CORRECTION[drawn.size]
+        for block in datamatrix.blocks(drawn):
+            assert block[-length:] == datamatrix.correction(block[:-length], length)
+            assert datamatrix.syndromes(block, length) == [0] * length
+
+
+@IN_USE
+def test_a_wrong_module_is_seen_by_the_error_correction(size: str) -> None:
+    drawn = encode(NOISE[: CAPACITY[size]], size)
+    middle = drawn.size // 4 * drawn.size + drawn.size // 4
+    wrong = Symbol(drawn.size, bytes(dot ^ (at == middle) for at, dot in enumerate(drawn.modules)))
+    length = datamatrix.CORRECTION[drawn.size][1]
+    assert any(any(datamatrix.syndromes(block, length)) for block in datamatrix.blocks(wrong))
+
+
+@IN_USE
+def test_placement_is_read_back_codeword_by_codeword(size: str) -> None:
+    # The whole way down: modules to codewords, codewords to the payload; and by three writers the same.
+    payload = bytes(byte | 0x80 for byte in NOISE[: CAPACITY[size] - 1])
+    by_us = datamatrix.codewords(encode(payload, size))
+    data, (count, length) = (
+        datamatrix.TABLE[int(size.split("x")[0])][1],
+        datamatrix.CORRECTION[encode(payload, size).size],
+    )
+    assert len(by_us) == data + count * length
+    assert datamatrix.base256(by_us[:data]).payload == payload
+    assert by_us == datamatrix.codewords(encode(payload, size, "zxing"))
+    assert by_us == datamatrix.codewords(zint_symbol(payload, size))
+
+
 @tricky
 def test_the_zxing_writer_pins_the_size_and_adds_no_eci(payload: bytes) -> None:
     drawn = encode(payload, "44x44", "zxing")

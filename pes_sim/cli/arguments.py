@@ -277,4 +277,5 @@ def _argument(p: argparse.ArgumentParser, parameter: Parameter) -> None:
         p.add_argument(name, type=kind, choices=parameter.words or None, help=parameter.meaning,
                        metavar=None if parameter.words else name.upper())  # fmt: skip
     else:
-        p.add_argument(f"--{name}", type=kind, default=parameter.default, metavar="N", help=parameter.meaning)
+        p.add_argument(f"--{name.replace('_', '-')}", type=kind, default=parameter.default, metavar="N",
+                       help=parameter.meaning)  # fmt: skip

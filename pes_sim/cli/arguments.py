@@ -28,6 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     _vectors(commands)
     _meter(commands)
     _bench(commands)
+    _monitor(commands)
     return parser
 
 
@@ -264,6 +265,18 @@ def _bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         for parameter in row.parameters:
             _argument(p, parameter)
         _json(p)
+
+
+def _monitor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = _add(commands, "monitor", "pes_sim.cli.monitoring:run",
+             "Show what goes over a port, frame by frame, from between program and device; or what a trace has of it",
+             "pes-sim monitor --port tcp:4000 --listen pty:/tmp/meter0")  # fmt: skip
+    p.add_argument("--port", metavar="URI", help="the device: a terminal's path, tcp:HOST:PORT or serial:PATH")
+    p.add_argument("--listen", metavar="URI",
+                   help="what the program opens instead: pty:, pty:LINK, tcp:PORT or serial:PATH (pty:)")  # fmt: skip
+    p.add_argument("--trace", type=Path, metavar="FILE.pcapng",
+                   help="write a trace besides; without --port: read this one, - for standard input")  # fmt: skip
+    p.add_argument("--json", action="store_true", help="one JSON object a line")
 
 
 def _argument(p: argparse.ArgumentParser, parameter: Parameter) -> None:

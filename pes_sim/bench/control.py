@@ -274,9 +274,10 @@ class Bench:
 
     @_control
     def play(
-        self, step: str, direction: str, byte: int = 0, frame: int | None = None, bit: int = 1, for_us: int = 0
-    ) -> None:
-        """One step of a script: after so many bytes, or frames, from now on."""
+        self, step: str, direction: str, byte: int | None = None, frame: int | None = None, bit: int = 1,
+        for_us: int = 0,
+    ) -> None:  # fmt: skip
+        """One step of a script: after so many bytes, or frames, from now on; with neither now."""
         from pes_sim.link.line.config import Direction
         from pes_sim.link.line.faults import Kind, Step
 
@@ -285,8 +286,8 @@ class Bench:
             if value not in known:
                 hint = f"Allowed: {', '.join(known)}"
                 raise FieldError(f"{name}: {value!r} is none", hint=hint, field=name)
-        at = {"byte": byte} if frame is None else {"frame": frame}
-        line.play(Step(Kind(step), Direction(direction), **at, bit=bit, for_us=for_us))
+        now = self._meter.clock.now() if byte is None and frame is None else None
+        line.play(Step(Kind(step), Direction(direction), byte, frame, now, bit, for_us))
 
     def _has_line(self) -> Line:
         if self._line is None:

@@ -75,7 +75,12 @@ def test_a_step_happens_once_and_the_host_asks_again(bench: Bench, meter: Virtua
         bench.play("flip", "to-device", byte=5, bit=3)
         host.print_piece(department="100")
         bench.play("unplug", "to-device", frame=1, for_us=3_000_000)
-        host.print_piece(department="100")
+        request_id = b"while unplugged."
+        with pytest.raises(LinkError, match="no answer"):  # the clock stands still, and the plug is out
+            host.print_piece(department="100", request_id=request_id)
+        assert bench.status().line_off == ["plugged"]
+        assert bench.advance("3s").line_off == []
+        host.print_piece(department="100", request_id=request_id)
         counts = bench.status().line_counts
         assert counts is not None
         assert (counts["flipped_bits"], counts["unplugs"]) == (1, 1)
@@ -110,9 +115,11 @@ def test_a_bench_that_was_given_no_line_says_so(meter: VirtualMeter) -> None:
     bench = Bench(meter)
     status = bench.status()
     assert (status.line, status.line_off, status.line_counts) == (None, [], None)
-    for use in (lambda: bench.line("off"), bench.unplug, bench.replug, lambda: bench.play("drop", "to-host")):
+    for name, arguments in (
+        ("line", {"settings": "off"}), ("unplug", {}), ("replug", {}), ("play", {"step": "drop", "direction": "to-host"}),
+    ):  # fmt: skip
         with pytest.raises(RefusedInState, match="no line is known here"):
-            use()
+            bench.perform(name, arguments)
 
 
 def test_over_http_settings_are_changed_and_read(web: Web) -> None:

@@ -221,7 +221,12 @@ def test_a_program_that_is_reset_has_gone() -> None:
 def test_when_the_device_goes_it_ends_and_says_so_and_its_last_words_arrive() -> None:
     with between_sockets() as (relay, device, program):
         last = os.urandom(6_000_000)  # more than the program's connection holds
-        sender = in_thread(lambda: (device.sendall(last), device.close()))
+
+        def send() -> None:
+            device.sendall(last)
+            device.close()
+
+        sender = in_thread(send)
         assert receive(program, len(last)) == last
         in_time(sender)
         assert "was lost: the other end has gone" in relay.gone()

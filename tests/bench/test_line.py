@@ -116,7 +116,8 @@ def test_a_bench_that_was_given_no_line_says_so(meter: VirtualMeter) -> None:
     status = bench.status()
     assert (status.line, status.line_off, status.line_counts) == (None, [], None)
     for name, arguments in (
-        ("line", {"settings": "off"}), ("unplug", {}), ("replug", {}), ("play", {"step": "drop", "direction": "to-host"}),
+        ("line", {"settings": "off"}), ("unplug", {}), ("replug", {}),
+        ("play", {"step": "drop", "direction": "to-host"}),
     ):  # fmt: skip
         with pytest.raises(RefusedInState, match="no line is known here"):
             bench.perform(name, arguments)

@@ -113,8 +113,22 @@ ACTIONS: Final[tuple[Action, ...]] = (
            (_FILE,), refusals=("STORAGE_FAILED", "STORAGE_FULL", "INTEGRITY")),
     Action("restore", "Put the device back to what it was in a snapshot; not its clock, nor its data centre",
            "restore m1.snapshot", (_FILE,), refusals=("STORAGE_FAILED", "STORAGE_FULL", "INTEGRITY")),
-    # The faults of the line (noise, dropped bytes, unplugged, ...) belong here: a row each, or one that takes a field
-    # of its configuration and the value.
+    Action("line", "Change the line that the port is served over, from the next byte on",
+           "line baud=9600,bit-errors=1e-4", (
+        Parameter("settings", Form.TEXT, "NAME=VALUE,... of docs/line.md; off: a line that does nothing"),
+    )),
+    Action("unplug", "Pull the line's plug: what is on its way is lost, and nothing goes until 'replug'", "unplug"),
+    Action("replug", "Put the line's plug in again", "replug"),
+    Action("play", "Let one thing happen on the line: a step of docs/line.md", "play drop to-device --frame 1", (
+        Parameter("step", Form.CHOICE, "what happens", words=(
+            "flip", "drop", "duplicate", "break", "unplug", "plug", "cts-off", "cts-on", "dtr-off", "dtr-on",
+        )),
+        Parameter("direction", Form.CHOICE, "in which direction", words=("to-device", "to-host")),
+        Parameter("byte", Form.WHOLE, "after so many bytes from now on; 0: at the next", optional=True),
+        Parameter("frame", Form.WHOLE, "after so many frames from now on (with neither: now)", optional=True),
+        Parameter("bit", Form.WHOLE, "which bit of the byte is flipped", 1),
+        Parameter("for_us", Form.WHOLE, "how long it lasts, in microseconds; 0: until another step", 0),
+    )),
     Action("events", "What happens, as it happens: controls, power cuts and returns, changes of state",
            "events --count 1", (
         Parameter("after", Form.WHOLE, "only events of a higher number; 0: all that are kept (the newest 1000)", 0),
@@ -159,6 +173,11 @@ ANSWERS: Final[Mapping[str, tuple[Answered, ...]]] = {
         Answered("self_tests_made_to_fail", "list[str]", "self-tests that are made to fail"),
         Answered("self_tests_failed", "list[str]", "self-tests whose latest run failed"),
         Answered("repaired", "int", "records that were mended from their second copy at the latest power-on"),
+        Answered("line", "str | None", "the line's settings that are not as they were made, NAME=VALUE,...; empty for "
+                 "a line that does nothing, none without a line"),
+        Answered("line_off", "list[str]", "what is off now, by a setting or a step: plugged, host_cts, host_dtr, ..."),
+        Answered("line_counts", "dict[str, int] | None", "what the line did so far (docs/line.md); none without a line."
+                 " Bytes that went past it, while it did nothing, are not counted"),
         Answered("newest_event", "int", "the number of the latest event; 0 for none"),
     ),
     "clock": _CLOCK,

@@ -36,7 +36,7 @@ _TYPES: Final[Mapping[Form, Any]] = {
 }  # fmt: skip
 _KINDS: Final[Mapping[str, Any]] = {
     "str": str, "str | None": str | None, "int": int, "int | None": int | None, "float | None": float | None,
-    "list[str]": list[str],
+    "list[str]": list[str], "dict[str, int] | None": dict[str, int] | None,
 }  # fmt: skip
 
 Message = MutableMapping[str, Any]

@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Concatenate, Final, ParamSpec, cast
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, cast
 
 from pes_sim import snapshot
 from pes_sim.bench.actions import BY_NAME, Form
@@ -25,6 +25,9 @@ from pes_sim.psd.faults import Fault, FaultKind, PowerCut
 from pes_sim.psd.fields import Values
 from pes_sim.psd.registers import REGISTERS
 from pes_sim.virtual import Happening, VirtualMeter
+
+if TYPE_CHECKING:
+    from pes_sim.link.line.line import Line
 
 _P = ParamSpec("_P")
 _PLUGS: Final = {"in": True, "out": False}
@@ -65,6 +68,9 @@ class BenchStatus:
     self_tests_made_to_fail: list[str]
     self_tests_failed: list[str]
     repaired: int
+    line: str | None
+    line_off: list[str]
+    line_counts: dict[str, int] | None
     newest_event: int
 
 
@@ -101,11 +107,15 @@ class Bench:
     Raises `UsageError` or `FieldError` for what no control takes, and what a control says it is refused with (the table
     `ACTIONS`); `RefusedInState` after `close`. One bench a meter: the later one gets its events.
 
-    `comes_back`: as at a port, the power comes back by itself after a cut that a control ran into.
+    `comes_back`: as at a port, the power comes back by itself after a cut that a control ran into. `line`: the one that
+    the meter was made or is served with, for the controls of a line; they are refused without one.
     """
 
-    def __init__(self, meter: VirtualMeter, *, comes_back: bool = False, kept: int = KEPT) -> None:
+    def __init__(
+        self, meter: VirtualMeter, *, comes_back: bool = False, kept: int = KEPT, line: Line | None = None
+    ) -> None:
         self._meter = meter
+        self._line = line
         self._comes_back = comes_back
         self.events = Events(kept)
         self._standing = meter.standing
@@ -158,6 +168,7 @@ class Bench:
                 self_tests_made_to_fail=list(meter.failing_self_tests),
                 self_tests_failed=list(said.get("self_tests_failed", ())),
                 repaired=int(said.get("repaired", 0)),
+                **self._line_facts(),
                 newest_event=self.events.newest,
             )
 
@@ -238,6 +249,63 @@ class Bench:
     def self_test(self, name: str, fails: bool = True) -> None:
         """From its next run on a self-test of the PSD fails, or passes again."""
         self._meter.fail_self_test(name, fails=fails)
+
+    # What is between it and its host
+
+    @_control
+    def line(self, settings: str) -> None:
+        """Changes the line's settings: by text such as "baud=9600,bit-errors=1e-4"; "off" is a line that does nothing.
+        Steps that are still to come stay.
+        """
+        from pes_sim.link.line.config import LineConfig, parse_settings
+
+        line = self._has_line()
+        line.change(**(asdict(LineConfig()) if settings == "off" else parse_settings(settings)))
+
+    @_control
+    def unplug(self) -> None:
+        """Pulls the line's plug: what is on its way is lost."""
+        self._has_line().change(plugged=False)
+
+    @_control
+    def replug(self) -> None:
+        """Puts the line's plug in again."""
+        self._has_line().change(plugged=True)
+
+    @_control
+    def play(
+        self, step: str, direction: str, byte: int | None = None, frame: int | None = None, bit: int = 1,
+        for_us: int = 0,
+    ) -> None:  # fmt: skip
+        """One step of a script: after so many bytes, or frames, from now on; with neither now."""
+        from pes_sim.link.line.config import Direction
+        from pes_sim.link.line.faults import Kind, Step
+
+        line = self._has_line()
+        for name, value, known in (("step", step, list(Kind)), ("direction", direction, list(Direction))):
+            if value not in known:
+                hint = f"Allowed: {', '.join(known)}"
+                raise FieldError(f"{name}: {value!r} is none", hint=hint, field=name)
+        now = self._meter.clock.now() if byte is None and frame is None else None
+        line.play(Step(Kind(step), Direction(direction), byte, frame, now, bit, for_us))
+
+    def _has_line(self) -> Line:
+        if self._line is None:
+            raise RefusedInState(
+                "no line is known here",
+                hint="Give the bench the line that the meter is served over: Bench(meter, line=line)",
+            )
+        return self._line
+
+    def _line_facts(self) -> dict[str, Any]:
+        line = self._line
+        if line is None:
+            return {"line": None, "line_off": [], "line_counts": None}
+        from pes_sim.link.line.config import SIGNALS, written
+
+        now = self._meter.clock.now()
+        off = [signal for signal in SIGNALS if not line.is_on(signal, now)]
+        return {"line": written(line.config), "line_off": off, "line_counts": asdict(line.counts())}
 
     # All of it
 

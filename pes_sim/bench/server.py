@@ -25,6 +25,8 @@ from pes_sim.virtual import VirtualMeter
 if TYPE_CHECKING:
     from uvicorn import Server
 
+    from pes_sim.link.line.line import Line
+
 MISSING: Final = "Install what it needs: pip install 'pes-sim[bench]'"
 _NEEDED: Final = ("fastapi", "uvicorn")
 
@@ -38,16 +40,19 @@ def missing() -> str:
 
 
 class ControlServer:
-    """Serves a bench until `close`. Raises `UsageError` for a port that cannot be had; 0 takes any that is free."""
+    """Serves a bench until `close`. Raises `UsageError` for a port that cannot be had; 0 takes any that is free.
 
-    def __init__(self, meter: VirtualMeter, port: int = 0) -> None:
+    `line`: the one that the meter is served over, for the controls of a line.
+    """
+
+    def __init__(self, meter: VirtualMeter, port: int = 0, *, line: Line | None = None) -> None:
         with ExitStack() as opened:
             self._socket = _listen(port)
             opened.callback(self._socket.close)
             self._wake_read, self._wake_write = os.pipe()
             opened.callback(os.close, self._wake_read)
             opened.callback(os.close, self._wake_write)
-            self.bench = Bench(meter, comes_back=True)
+            self.bench = Bench(meter, comes_back=True, line=line)
             opened.callback(self.bench.close)
             # Not the meter's own entropy: a seed would give the token away.
             self.place = Place(self._socket.getsockname()[1], SystemEntropy()(32).hex(), os.getpid())

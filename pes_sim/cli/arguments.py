@@ -30,6 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     _imb(commands)
     _meter(commands)
     _bench(commands)
+    _monitor(commands)
     return parser
 
 
@@ -316,6 +317,18 @@ def _bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         _json(p)
 
 
+def _monitor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = _add(commands, "monitor", "pes_sim.cli.monitoring:run",
+             "Show what goes over a port, frame by frame, from between program and device; or what a trace has of it",
+             "pes-sim monitor --port tcp:4000 --listen pty:/tmp/meter0")  # fmt: skip
+    p.add_argument("--port", metavar="URI", help="the device: a terminal's path, tcp:HOST:PORT or serial:PATH")
+    p.add_argument("--listen", metavar="URI",
+                   help="what the program opens instead: pty:, pty:LINK, tcp:PORT or serial:PATH (pty:)")  # fmt: skip
+    p.add_argument("--trace", type=Path, metavar="FILE.pcapng",
+                   help="write a trace besides; without --port: read this one, - for standard input")  # fmt: skip
+    p.add_argument("--json", action="store_true", help="one JSON object a line")
+
+
 def _argument(p: argparse.ArgumentParser, parameter: Parameter) -> None:
     name, kind = parameter.name, {Form.WHOLE: int, Form.NUMBER: float}.get(parameter.form, str)
     if parameter.form is Form.FLAG:
@@ -327,4 +340,5 @@ def _argument(p: argparse.ArgumentParser, parameter: Parameter) -> None:
         p.add_argument(name, type=kind, choices=parameter.words or None, help=parameter.meaning,
                        metavar=None if parameter.words else name.upper())  # fmt: skip
     else:
-        p.add_argument(f"--{name}", type=kind, default=parameter.default, metavar="N", help=parameter.meaning)
+        p.add_argument(f"--{name.replace('_', '-')}", type=kind, default=parameter.default, metavar="N",
+                       help=parameter.meaning)  # fmt: skip

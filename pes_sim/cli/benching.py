@@ -57,6 +57,11 @@ def _print_status(answer: Mapping[str, Any]) -> None:
         print(f"  available  {dollars(answer['descending_mills'])}")
     if answer["medium_faults"]:
         print(f"  medium     operation {answer['medium_operations']}; to come: {', '.join(answer['medium_faults'])}")
+    if answer["line"] or answer["line_off"]:
+        off = [f"{name} off" for name in answer["line_off"]]
+        print(f"  line       {'; '.join(filter(None, (answer['line'], *off)))}")
+        did = ", ".join(f"{name} {count}" for name, count in answer["line_counts"].items() if count)
+        print(f"             {did or 'nothing went over it yet'}")
     for what, name in (("made to fail", "self_tests_made_to_fail"), ("failed", "self_tests_failed")):
         if answer[name]:
             print(f"  self-tests {what}: {', '.join(answer[name])}")

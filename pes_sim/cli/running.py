@@ -36,7 +36,8 @@ def run_run(options: argparse.Namespace) -> int:
     faults = list(_faults(options))
     # A seed that nobody chose is told, so that what was seen once can be seen again.
     seed = options.line_seed or SystemEntropy()(8).hex()
-    line = _line(options.line, seed) if options.line else None
+    # Whoever controls it may want a line later on: one that does nothing costs a look at one flag.
+    line = _line(options.line, seed) if options.line or not _without_control(options) else None
     # Before any thread is there: a signal that a thread of ours took would stop nothing.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
     try:
@@ -48,7 +49,7 @@ def run_run(options: argparse.Namespace) -> int:
             kind = "psd" if options.psd else "meter"
             where = {"port": server.path or server.uri}
             more = {"line_seed": seed} if line else {}
-            with _control(options, meter) as control:
+            with _control(options, meter, line) as control:
                 _say(event="ready", **where, **control, device_kind=kind, pid=os.getpid(), **_state(meter), **more)
                 if _operations(meter):
                     meter.on_cut()  # it came while the meter was switched on
@@ -67,18 +68,24 @@ def _line(text: str, seed: str) -> Line:
 
 
 @contextlib.contextmanager
-def _control(options: argparse.Namespace, meter: VirtualMeter) -> Iterator[dict[str, object]]:
+def _control(options: argparse.Namespace, meter: VirtualMeter, line: Line | None) -> Iterator[dict[str, object]]:
     """Serves the bench control; gives what the first line says of it. A meter runs without, too."""
-    from pes_sim.bench.server import ControlServer, missing
+    from pes_sim.bench.server import ControlServer
 
-    without = "--no-control was given" if options.no_control else missing()
-    if without:
+    if without := _without_control(options):
         if options.control is not None:
             raise UsageError(f"--control cannot be had: {without}")
         yield {"control": None, "token_file": None, "no_control": without}
         return
-    with ControlServer(meter, options.control or 0) as server:
+    with ControlServer(meter, options.control or 0, line=line) as server:
         yield {"control": server.place.address, "token_file": str(server.token_file)}
+
+
+def _without_control(options: argparse.Namespace) -> str:
+    """Why there is no control; empty when there is one."""
+    from pes_sim.bench.server import missing
+
+    return "--no-control was given" if options.no_control else missing()
 
 
 def _faults(options: argparse.Namespace) -> Iterator[Fault]:

@@ -54,12 +54,17 @@ def harmless(services: Iterable[Service]) -> Harmless:
 
 
 class Splitter:
-    """Cuts the bytes of one direction of a line at the delimiters. `to_device`: it is the host who sends them."""
+    """Cuts the bytes of one direction of a line at the delimiters. `to_device`: it is the host who sends them.
 
-    def __init__(self, services: Harmless, *, to_device: bool) -> None:
+    `span`: where what was given last stood among these bytes, from and to; the first of them is number `position`.
+    """
+
+    def __init__(self, services: Harmless, *, to_device: bool, position: int = 0) -> None:
         self._services = services
         self._to_device = to_device
         self._rest = b""
+        self.span = (position, position)
+        self._position = position
         self._broken = False
         """Whether the run under way is longer than any frame, and its beginning was shown."""
 
@@ -69,6 +74,7 @@ class Splitter:
         self._rest = b""
         for run in whole:
             yield from self._run(run)
+            self._position += 1
             self._broken = False
         if len(rest) > LONGEST:
             yield from self._run(rest)
@@ -83,11 +89,17 @@ class Splitter:
 
     def _run(self, run: bytes) -> Iterator[Shown]:
         if run and len(run) <= LONGEST and not self._broken:
+            self._pass(run)
             yield show(run, self._services, to_device=self._to_device)
             return
         for at in range(0, len(run), LONGEST):
             piece = run[at : at + LONGEST]
+            self._pass(piece)
             yield _blanked(piece, "no frame") if self._to_device else Shown(piece, "no frame")
+
+    def _pass(self, run: bytes) -> None:
+        self.span = (self._position, self._position + len(run))
+        self._position += len(run)
 
 
 def show(run: bytes, services: Harmless, *, to_device: bool) -> Shown:

@@ -14,6 +14,7 @@ import pytest
 
 from pes_sim.bench.control import Bench
 from pes_sim.bench.server import ControlServer
+from pes_sim.link.line.line import Line
 from pes_sim.psd.faults import PowerCut
 from pes_sim.psd.fields import Values
 from pes_sim.virtual import VirtualMeter, _Outlet
@@ -44,7 +45,7 @@ def bench(meter: VirtualMeter) -> Bench:
 
 @pytest.fixture
 def server(meter: VirtualMeter) -> Iterator[ControlServer]:
-    with ControlServer(meter) as serving:
+    with ControlServer(meter, line=Line()) as serving:
         yield serving
 
 

@@ -59,7 +59,8 @@ def test_every_control_is_a_route_that_answers_what_its_table_says(web: Web, tmp
     arguments: dict[str, dict[str, Any]] = {
         "advance": {"duration": "1h"}, "rate": {"rate": 60}, "lan": {"plug": "out"}, "fault": {"fault": "eio@99"},
         "self-test": {"name": "sha-256", "fails": False}, "snapshot": {"file": str(tmp_path / "file")},
-        "restore": {"file": str(tmp_path / "file")},
+        "restore": {"file": str(tmp_path / "file")}, "line": {"settings": "latency=1ms"},
+        "play": {"step": "drop", "direction": "to-device"},
     }  # fmt: skip
     order = sorted((a for a in ACTIONS if a.answer != "event"), key=lambda a: a.name == "tamper")  # that is for good
     for action in order:

@@ -48,6 +48,7 @@ COMMANDS = [
     "meter clone",
     "bench",
     *(f"bench {action.name}" for action in ACTIONS),
+    "monitor",
 ]
 
 

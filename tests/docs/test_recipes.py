@@ -165,6 +165,17 @@ def test_a_meter_on_the_bench_does_what_the_page_says(tmp_path: Path) -> None:
     assert not (tmp_path / "m1" / "control.json").exists()
 
 
+def test_a_port_is_monitored_as_the_page_says(tmp_path: Path) -> None:
+    (program,) = blocks("docs/monitor.md", "sh")
+    output = run("bash", "-ec", f"set -m\n{program}", cwd=tmp_path).splitlines()
+    assert output.count(f"ready: open {tmp_path}/meter1; what goes to pty:meter0 and back is shown here") == 1
+    assert output.count("end: stopped") == 1
+    shown = [line for line in output if " > " in line or " < " in line]
+    assert len(shown) % 2 == 0
+    assert shown[: len(shown) // 2] == shown[len(shown) // 2 :], "live, and from the trace"
+    assert any("reply   print_piece OK" in line for line in shown)
+
+
 def test_a_bench_in_a_program_does_what_the_page_says(tmp_path: Path) -> None:
     (program,) = blocks("docs/bench.md", "python")
     run(sys.executable, "-c", program, cwd=tmp_path)

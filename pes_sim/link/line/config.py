@@ -182,6 +182,17 @@ SETTINGS: Final[Mapping[str, _Setting]] = {
 """A line's settings as text: the name, the field, how its value is read, and what is allowed."""
 
 
+def written(config: LineConfig) -> str:
+    """The settings that are not as they were made, as `parse_line` reads them; "" when all are."""
+    usual, parts = LineConfig(), []
+    for name, setting in SETTINGS.items():
+        value = getattr(config, setting.field)
+        if value != getattr(usual, setting.field):
+            text = "on" if value is True else "off" if value is False else str(value)
+            parts.append(f"{name}={text}{'us' if setting.read is _duration else ''}")
+    return ",".join(parts)
+
+
 def parse_line(text: str) -> LineConfig:
     """A line from "baud=9600,bit-errors=1e-4". Raises `UsageError` naming the setting that is wrong."""
     return LineConfig(**parse_settings(text))

@@ -15,7 +15,7 @@ class StreamTransport:
     def __init__(self, name: str, fileno: Callable[[], int], close: Callable[[], None], timeout_ms: int) -> None:
         self.name = name
         self.close = close
-        self._fileno = fileno
+        self.fileno = fileno
         self._timeout_ms = timeout_ms
         self._heard = False
         self._readable = poll(fileno(), select.POLLIN)
@@ -25,7 +25,7 @@ class StreamTransport:
         # By the port's descriptor: two system calls. pyserial's read needs five, and what waits on an idle processor
         # feels each of them.
         try:
-            fd = self._fileno()
+            fd = self.fileno()
             if not self._readable.poll(self._timeout_ms):
                 return b""
             data = os.read(fd, 65536)
@@ -38,7 +38,7 @@ class StreamTransport:
 
     def write(self, data: bytes) -> None:
         try:
-            fd = self._fileno()
+            fd = self.fileno()
             while data:
                 try:
                     data = data[os.write(fd, data) :]

@@ -81,15 +81,45 @@ def serve(uri: Uri, sessions: Callable[[], Session], clock: Clock) -> Server:
 
 def listen(uri: Uri, sessions: Callable[[], Session], clock: Clock) -> Server:
     """A listening port of any scheme over TCP: they differ in their sessions."""
-    host, port = uri.host_and_port()
     with contextlib.ExitStack() as opened:
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-            family, _, _, _, address = found[0]
-            listener = opened.enter_context(socket.create_server(address[:2], family=family))
-        except (OSError, UnicodeError) as problem:
-            raise _cannot_listen(join(uri.scheme, host, port), problem) from problem
+        listener = opened.enter_context(listening(uri))
         return ListeningServer(uri.scheme, sessions, clock, listener, opened)
+
+
+def listening(uri: Uri) -> socket.socket:
+    """A socket that listens there, and does not block. Raises `LinkError`."""
+    host, port = uri.host_and_port()
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        listener = socket.create_server(address[:2], family=family)
+    except (OSError, UnicodeError) as problem:
+        raise _cannot_listen(join(uri.scheme, host, port), problem) from problem
+    listener.setblocking(False)
+    return listener
+
+
+def address_of(listener: socket.socket, scheme: str) -> str:
+    """The URI that a host opens."""
+    host, port = listener.getsockname()[:2]
+    return join(scheme, _ANYWHERE.get(host, host), port)
+
+
+def let_in(listener: socket.socket, *meanwhile: int) -> socket.socket | None:
+    """Who knocks. Where the system has no place for it, a moment passes, or until something comes `meanwhile`."""
+    try:
+        connection, _ = listener.accept()
+    except OSError as problem:
+        if problem.errno in _FULL:
+            poll(meanwhile[0], select.POLLIN, *meanwhile[1:]).poll(_AT_REST)
+        return None  # or it has gone again
+    connection.setblocking(False)
+    with contextlib.suppress(OSError):  # some systems set nothing where the other side has gone already
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _OPTIONS:
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)
+    return connection
 
 
 class ListeningServer(ThreadedServer):
@@ -99,9 +129,7 @@ class ListeningServer(ThreadedServer):
         self, scheme: str, sessions: Callable[[], Session], clock: Clock, listener: socket.socket,
         opened: contextlib.ExitStack,
     ) -> None:  # fmt: skip
-        host, port = listener.getsockname()[:2]
-        super().__init__(join(scheme, _ANYWHERE.get(host, host), port), sessions, clock)
-        listener.setblocking(False)
+        super().__init__(address_of(listener, scheme), sessions, clock)
         self._listener = listener
         self.knocks = listener.fileno()
         self._start(opened)
@@ -117,20 +145,7 @@ class ListeningServer(ThreadedServer):
                     self._converse(connection.fileno())
 
     def _let_in(self, *meanwhile: int) -> socket.socket | None:
-        """Who knocks. Where the system has no place for it, a moment passes, or until something comes `meanwhile`."""
-        try:
-            connection, _ = self._listener.accept()
-        except OSError as problem:
-            if problem.errno in _FULL:
-                poll(self._wake_read, select.POLLIN, *meanwhile).poll(_AT_REST)
-            return None  # or it has gone again
-        connection.setblocking(False)
-        with contextlib.suppress(OSError):  # some systems set nothing where the other side has gone already
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for option, value in _OPTIONS:
-                connection.setsockopt(socket.IPPROTO_TCP, option, value)
-        return connection
+        return let_in(self._listener, self._wake_read, *meanwhile)
 
     def _turn_away(self, fd: int) -> None:
         if (connection := self._let_in(fd)) is not None:

@@ -7,10 +7,12 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pes_sim.clock import SECOND
 from pes_sim.errors import UsageError
-from pes_sim.link.line.config import SETTINGS, BadByte, Direction, LineConfig, Parity, parse_line
+from pes_sim.link.line.config import SETTINGS, BadByte, Direction, LineConfig, Parity, parse_line, written
 
 # Bits of a byte
 
@@ -122,3 +124,29 @@ def test_text_that_is_no_line_is_told_with_what_is_allowed(text: str, said: str)
     with pytest.raises(UsageError) as caught:
         parse_line(text)
     assert str(caught.value).startswith(said)
+
+
+CHANCES = st.floats(0, 1)
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "baud": st.integers(0, 100_000_000), "data_bits": st.sampled_from([7, 8]),
+            "parity": st.sampled_from(Parity),
+            "bad_bytes": st.sampled_from(BadByte), "latency_us": st.integers(0, 10**9), "bit_errors": CHANCES,
+            "drops": CHANCES, "unplugged_us": st.integers(1, 10**9), "only": st.sampled_from([None, *Direction]),
+            "plugged": st.booleans(), "host_cts": st.booleans(),
+        },
+    )
+)  # fmt: skip
+def test_any_line_is_written_as_text_that_makes_it_again(settings: dict[str, Any]) -> None:
+    line = LineConfig(**settings)
+    assert parse_line(written(line)) == line
+
+
+def test_what_is_as_it_was_made_is_not_written() -> None:
+    assert written(LineConfig()) == ""
+    line = LineConfig(baud=9600, bit_errors=1e-4, latency_us=5_000, plugged=False, port_vanishes=True)
+    assert written(line) == "baud=9600,latency=5000us,bit-errors=0.0001,plugged=off,port-vanishes=on"

@@ -17,8 +17,8 @@ from typing import Any, Final
 
 from pes_sim.bench.control import Bench
 from pes_sim.errors import RefusedInState
-from pes_sim.link.line.config import LineConfig
 from pes_sim.link.line.line import Line
+from pes_sim.link.ports import TIMEOUT_MS
 from pes_sim.link.trace import Trace
 from pes_sim.meter.meter import Caller, Meter
 from pes_sim.psd.fields import Values
@@ -30,6 +30,8 @@ FACTS: Final = ("device_kind", "model_id", "psd_serial", "software_id", "layout"
 """What a report of tests says of the device: its kind, and fields of `get_info`."""
 SPENDING: Final = frozenset({"print_piece", "refill", "cancel_refill"})
 """Services that move money. At a real device it is real money."""
+_TIMEOUTS_MS: Final[Mapping[str, int]] = {"memory:": 10}
+"""How long a host listens into silence. In memory whatever comes has come when `write` returns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,8 @@ def stand(
     uri: str = "memory:", *, funds_mills: int = FUNDS, line: Mapping[str, Any] | None = None, line_seed: str = "",
     trace: Path | None = None, **settings: Any,
 ) -> Iterator[Stand]:  # fmt: skip
-    """A fresh meter, checked in and funded, at `uri`. `settings` are those of `virtual.create`, `line` those of a line.
+    """A fresh meter, checked in and funded, at `uri`. `settings` are those of `virtual.create`, `line` those that
+    its line has after the first hello, and `line_seed` what happens on it by chance.
 
     `trace`: a file for what goes over its port, as the device sees it. Raises what `create`, `refill` and `serve` do.
     """
@@ -61,10 +64,12 @@ def stand(
         virtual = opened.enter_context(VirtualMeter(directory, trace=trace))
         if funds_mills:
             virtual.refill(funds_mills)
-        between = Line(LineConfig(**(line or {})), seed=line_seed)
+        between = Line(seed=line_seed)
         bench = Bench(virtual, comes_back=True)
         opened.callback(bench.close)
-        meter = opened.enter_context(connect(virtual.serve(uri, line=between).uri))
+        server = virtual.serve(uri, line=between)
+        meter = opened.enter_context(connect(server.uri, timeout_ms=_TIMEOUTS_MS.get(uri, TIMEOUT_MS)))
+        between.change(**(line or {}))  # only now: a host and a device that never met are no test
         yield Stand(meter, bench, between, virtual)
 
 

@@ -51,6 +51,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     for mark in MARKS:
         config.addinivalue_line("markers", mark)
+    _check_root(config)
     if _is_real(config):
         _check_device(config)
     if directory := config.getoption("pes_trace"):
@@ -64,6 +65,22 @@ def _port(config: pytest.Config) -> str:
 
 def _is_real(config: pytest.Config) -> bool:
     return _port(config) not in VIRTUAL
+
+
+def _check_root(config: pytest.Config) -> None:
+    """pytest looks for the project's settings before it knows our options. A path after a space is one of tests to it:
+    with /dev/ttyUSB0 the project would be in /dev, and nobody would see that its settings are not used.
+    """
+    params = config.invocation_params
+    if config.rootpath in (params.dir, *params.dir.parents):
+        return
+    for option in ("--pes-port", "--pes-trace"):
+        value = config.getoption(option)
+        if value and value in params.args and (params.dir / value).exists():
+            raise pytest.UsageError(
+                f"{option} {value}: pytest takes this path for that of tests, and the project to be in "
+                f"{config.rootpath}. Write {option}={value}"
+            )
 
 
 def _check_device(config: pytest.Config) -> None:
@@ -122,7 +139,7 @@ def _skip(config: pytest.Config, why: str) -> None:
     pytest.skip(f"{why}: {_port(config)} is a real device")
 
 
-# Traces: written while a test runs, so that they are there whatever becomes of it; those of tests that pass are removed.
+# Traces: written while a test runs, so they are there whatever becomes of it; those of tests that pass are removed.
 
 
 class _Traces:

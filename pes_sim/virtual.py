@@ -543,9 +543,7 @@ def create(
     finish_home(directory, config)
 
 
-def connect(
-    uri: str, *, timeout_ms: int = TIMEOUT_MS, line: Line | None = None, trace: Trace | None = None
-) -> Meter:
+def connect(uri: str, *, timeout_ms: int = TIMEOUT_MS, line: Line | None = None, trace: Trace | None = None) -> Meter:
     """A meter at the other end of a port: "serial:/dev/ttyUSB0", "tcp:HOST:PORT", or the path of a pseudo-terminal.
 
     Returns when the meter has answered; it is asked again after each `timeout_ms` of silence. Raises `LinkError` saying

@@ -51,7 +51,7 @@ def project(tmp_path: Path) -> Path:
 def port(environment: Path, tmp_path: Path) -> Iterator[str]:
     """What is a real device to the project: the meter of another process, with $100 in it."""
     run(environment / "pes-sim", "meter", "new", "m1", "--refill", "100", cwd=tmp_path)
-    command = [environment / "pes-sim", "meter", "run", "m1", "--no-control"]
+    command = [str(environment / "pes-sim"), "meter", "run", "m1", "--no-control"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         yield str(json.loads(process.stdout.readline())["port"])
@@ -79,11 +79,11 @@ def test_they_pass_at_pseudo_terminals_two_at_a_time(environment: Path, project:
 def test_at_a_device_what_it_cannot_do_and_what_costs_money_is_skipped_until_it_may_cost(
     environment: Path, project: Path, port: str
 ) -> None:
-    output = run(environment / "pytest", "-rs", "--pes-port", port, cwd=project)
+    output = run(environment / "pytest", "-rs", f"--pes-port={port}", cwd=project)
     assert re.search(r"1 passed, 2 skipped", output)
     assert f"spends postage, and --pes-spend was not given: {port} is a real device" in output
     assert f"needs a bench: {port} is a real device" in output
-    output = run(environment / "pytest", "--pes-port", port, "--pes-spend", cwd=project)
+    output = run(environment / "pytest", f"--pes-port={port}", "--pes-spend", cwd=project)
     assert re.search(r"2 passed, 1 skipped", output)
 
 

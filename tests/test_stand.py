@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -130,13 +130,13 @@ def test_a_report_says_kind_model_serial_number_and_software(port: tuple[Virtual
 def test_nothing_that_costs_is_asked_of_a_device_unless_it_may(service: str, port: tuple[VirtualMeter, str]) -> None:
     before = port[0].registers()
     with device(port[1], may_spend=False) as meter:
-        ask = {
+        asks: dict[str, Callable[[], object]] = {
             "print": lambda: meter.print_piece(department="100"),
             "refill": lambda: meter.refill(1000),
             "cancel": meter.cancel_refill,
-        }[service]
+        }
         with pytest.raises(RefusedInState, match=r"not marked for it. Mark it with @pytest.mark.spends_postage"):
-            ask()
+            asks[service]()
         assert meter.registers() == before
 
 
@@ -154,6 +154,9 @@ def test_a_device_tells_its_events_as_ever(port: tuple[VirtualMeter, str]) -> No
         port[0].advance(72 * 3_600_000_000)
         assert meter.events(listen=True) != []
         meter.unsubscribe()
+        meter.close()
+        with pytest.raises(LinkError):
+            meter.registers()
 
 
 def test_a_device_that_is_not_there_is_named() -> None:

@@ -6,7 +6,7 @@ from pes_sim import Meter
 
 
 def frank(meter: Meter, letters: int, *, department: str = "100", reserve_mills: int = 20_000) -> list[bytes]:
-    """Prints so many letters of one ounce; gives their indicia. Refills first where that would not leave the reserve."""
+    """Prints so many one-ounce letters; gives their indicia. Refills first where less than that would be left."""
     needed = letters * meter.quote("first_class_letter", 100) + reserve_mills
     missing = needed - meter.registers().descending_mills
     if missing > 0:

@@ -72,8 +72,9 @@ def test_three_tests_pass_at_fresh_meters_in_memory_and_their_report_says_which(
 
 
 def test_they_pass_at_pseudo_terminals_two_at_a_time(environment: Path, project: Path) -> None:
-    output = run(environment / "pytest", "-n", "2", "--pes-port", "pty:", cwd=project)
+    output = run(environment / "pytest", "-n", "2", "--pes-port=pty:", "--pes-trace=traces", cwd=project)
     assert re.search(r"^=* ?3 passed", output, re.MULTILINE)
+    assert list((project / "traces").iterdir()) == []
 
 
 def test_at_a_device_what_it_cannot_do_and_what_costs_money_is_skipped_until_it_may_cost(

@@ -100,6 +100,25 @@ def test_marks_say_how_the_meter_is_and_the_nearest_counts_most(run: Run) -> Non
     run(MARKED).assert_outcomes(passed=1)
 
 
+NOISE = """
+@pytest.mark.parametrize("number", range(2))
+@pytest.mark.pes_line(bit_errors=1e-3)
+def test_noise(meter, line, number):
+    for _ in range(20):
+        meter.registers()
+    with open("noise", "a") as said:
+        print(line.counts(), file=said)
+"""
+
+
+def test_what_a_line_does_by_chance_follows_from_the_tests_name(run: Run, pytester: pytest.Pytester) -> None:
+    for _ in range(2):
+        run(NOISE).assert_outcomes(passed=2)
+    one, other, again, other_again = (pytester.path / "noise").read_text().splitlines()
+    assert (one, other) == (again, other_again)
+    assert one != other
+
+
 TWO = """
 def test_two(meter, new_pes_stand):
     other = new_pes_stand(funds_mills=0, line={"baud": 9600})

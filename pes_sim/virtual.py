@@ -664,18 +664,22 @@ def settle(directory: Path, printed: PrintedSoFar | None = None) -> int:
         return centre.settle(config.psd_serial, **asdict(printed))
 
 
-def connect(uri: str, *, timeout_ms: int = TIMEOUT_MS, line: Line | None = None) -> Meter:
+def connect(uri: str, *, timeout_ms: int = TIMEOUT_MS, line: Line | None = None, trace: Trace | None = None) -> Meter:
     """A meter at the other end of a port: "serial:/dev/ttyUSB0", "tcp:HOST:PORT", or the path of a pseudo-terminal.
 
     Returns when the meter has answered; it is asked again after each `timeout_ms` of silence. Raises `LinkError` saying
     what to do when it does not, `UsageError` for a URI that is badly written. A `line` comes before the port, in real
-    time (docs/line.md).
+    time (docs/line.md). What the host sends and gets goes into a `trace`, which stays open.
     """
     transport = open_host(uri, timeout_ms=timeout_ms)
     if line is not None:
         from pes_sim.link.line.ends import LineTransport
 
         transport = LineTransport(transport, line, SystemClock(), timeout_ms * 1000)
+    if trace is not None:
+        from pes_sim.link.trace import TracedTransport
+
+        transport = TracedTransport(transport, trace, SystemClock(), BY_NAME.values())
     client = Client(transport, BY_NAME, SystemEntropy())
     try:
         client.hello()

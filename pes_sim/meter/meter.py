@@ -170,6 +170,11 @@ class Meter:
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
 
+    @property
+    def caller(self) -> Caller:
+        """What carries its requests, for whoever puts something in between."""
+        return self._caller
+
     def close(self) -> None:
         """Lets go of the port."""
         self._caller.close()

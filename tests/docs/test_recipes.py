@@ -179,3 +179,10 @@ def test_a_port_is_monitored_as_the_page_says(tmp_path: Path) -> None:
 def test_a_bench_in_a_program_does_what_the_page_says(tmp_path: Path) -> None:
     (program,) = blocks("docs/bench.md", "python")
     run(sys.executable, "-c", program, cwd=tmp_path)
+
+
+def test_the_tests_on_the_page_for_pytest_pass(tmp_path: Path) -> None:
+    (program,) = blocks("docs/pytest.md", "python")
+    (tmp_path / "test_page.py").write_text(program)
+    options = ("-q", "--strict-markers", "-p", "pes_sim.pytest_plugin", "-p", "no:cacheprovider")
+    assert "4 passed" in run(sys.executable, "-m", "pytest", *options, cwd=tmp_path)

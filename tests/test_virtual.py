@@ -865,11 +865,10 @@ def test_a_host_may_put_a_line_before_its_port() -> None:
 
 
 @pytest.mark.parametrize("uri", ["pty:", "tcp:127.0.0.1:0", "memory:"])
-def test_a_port_that_is_poked_tells_its_host_what_the_time_has_brought_about(uri: str) -> None:
+def test_a_clock_that_is_moved_tells_the_host_at_a_port_what_the_time_has_brought_about(uri: str) -> None:
     with VirtualMeter() as meter:
         server = meter.serve(uri)
         with connect(server.uri) as outside:
             outside.subscribe()
-            meter.advance(25 * HOUR)
-            server.poke()
+            meter.advance(25 * HOUR)  # which tells the hosts of every port
             assert [event.name for event in outside.events(listen=True)] == ["checkin_due"]

@@ -18,7 +18,7 @@ from typing import Final, Self
 
 from pes_sim.clock import Clock
 from pes_sim.link.device import Session
-from pes_sim.link.ports.stream import poll
+from pes_sim.link.ports.stream import DEVICE_LOOKS, poll, wait_for
 from pes_sim.psd.faults import PowerCut
 
 _HUNG_UP: Final = getattr(select, "POLLRDHUP", 0)
@@ -126,7 +126,7 @@ class ThreadedServer(Server):
             try:
                 if host.poked:
                     host.speak()
-                ready = (answerable if host.pending else asked).poll()
+                ready = wait_for(answerable if host.pending else asked, None, DEVICE_LOOKS)
                 if len(ready) > 1 or ready[0][0] != fd:
                     found = {number for number, _ in ready}
                     if self._wake_read in found:

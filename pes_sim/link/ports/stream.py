@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import os
 import select
+import threading
 from collections.abc import Callable
+from typing import Final
 
 from pes_sim.errors import LinkError
+
+HOST_LOOKS: Final = 500
+"""How often a host looks for an answer before it sleeps: so long as a debit takes on a good disk, some 0.5 ms."""
+DEVICE_LOOKS: Final = 200
+"""How often a device looks for the next request: so long as a program takes that asks one after the other."""
+
+_PROCESSORS: Final = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+_let_others: Final[Callable[[], object]] = getattr(os, "sched_yield", int)
 
 
 class StreamTransport:
@@ -26,7 +36,9 @@ class StreamTransport:
         # feels each of them.
         try:
             fd = self.fileno()
-            if not self._readable.poll(self._timeout_ms):
+            # With another thread of this process, which may be the device's, looking would only keep it waiting.
+            looks = HOST_LOOKS if threading.active_count() == 1 else 0
+            if not wait_for(self._readable, self._timeout_ms, looks):
                 return b""
             data = os.read(fd, 65536)
             if not data:
@@ -56,6 +68,20 @@ class StreamTransport:
 def lost(name: str, problem: object) -> LinkError:
     """The end of a port that was open."""
     return LinkError(f"{name} was lost: {problem}", hint="Is the meter still running, and plugged in?")
+
+
+def wait_for(waits: select.poll, timeout_ms: int | None, looks: int) -> list[tuple[int, int]]:
+    """What has come of all that is waited for; nothing when the time is out. None waits without end.
+
+    It looks so many times before it sleeps: a processor that has nothing to do falls asleep, and takes some 50 us to
+    wake, which is more than either side needs to answer the other. Each look lets others go first; where there is one
+    processor, it sleeps at once.
+    """
+    for _ in range(looks if _PROCESSORS > 1 else 0):
+        if found := waits.poll(0):
+            return found
+        _let_others()
+    return waits.poll(timeout_ms)
 
 
 def poll(fd: int, event: int, *readable: int) -> select.poll:

@@ -20,6 +20,7 @@ from pes_sim.clock import Clock
 from pes_sim.link.device import Session
 from pes_sim.link.ports import pty
 from pes_sim.link.ports.server import Conversation, Server
+from pes_sim.link.ports.stream import DEVICE_LOOKS, wait_for
 from pes_sim.link.ports.uri import Uri
 
 _log: Final = logging.getLogger(__name__)
@@ -96,7 +97,7 @@ class Switchboard:
 
     def _serve(self) -> None:
         while not self._stopping:
-            for number, _ in self._poll.poll():
+            for number, _ in wait_for(self._poll, None, DEVICE_LOOKS):
                 with self._turn:
                     if number == self._wake_read:
                         os.read(number, 4096)

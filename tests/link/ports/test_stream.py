@@ -1,0 +1,75 @@
+"""How both ends wait: they look some times before they sleep, where that keeps nobody waiting."""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from pes_sim.link.ports import stream
+from pes_sim.link.ports.stream import HOST_LOOKS, StreamTransport, poll, wait_for
+
+
+class Looks:
+    """Stands for `select.poll`: notes the time-outs that it is asked with, and finds something at the look `when`."""
+
+    def __init__(self, when: int) -> None:
+        self.asked: list[int | None] = []
+        self._when = when
+
+    def poll(self, timeout: int | None = None) -> list[tuple[int, int]]:
+        self.asked.append(timeout)
+        return [(3, select.POLLIN)] if len(self.asked) == self._when else []
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[int, int]]:
+    read, write = os.pipe()
+    yield read, write
+    os.close(read)
+    os.close(write)
+
+
+@pytest.mark.parametrize(
+    ("when", "asked"), [(1, [0]), (3, [0, 0, 0]), (4, [0, 0, 0, 250])], ids=["at once", "the last look", "after them"]
+)
+def test_it_looks_before_it_sleeps(when: int, asked: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "_PROCESSORS", 2)
+    looks = Looks(when)
+    assert wait_for(looks, 250, 3) == [(3, select.POLLIN)]  # type: ignore[arg-type]
+    assert looks.asked == asked
+
+
+def test_where_there_is_one_processor_it_sleeps_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "_PROCESSORS", 1)
+    looks = Looks(1)
+    wait_for(looks, 250, 3)  # type: ignore[arg-type]
+    assert looks.asked == [250]
+
+
+def test_what_is_waited_for_is_found_by_the_sleep_as_well(ends: tuple[int, int]) -> None:
+    read, write = ends
+    waits = poll(read, select.POLLIN)
+    assert wait_for(waits, 0, 5) == []
+    os.write(write, b"x")
+    assert wait_for(waits, None, 0) == wait_for(waits, None, 5) == [(read, select.POLLIN)]
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_host_with_another_thread_does_not_keep_it_from_answering(
+    others: int, ends: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def noted(waits: select.poll, timeout_ms: int | None, looks: int) -> list[tuple[int, int]]:
+        asked.append(looks)
+        return waits.poll(timeout_ms)
+
+    monkeypatch.setattr(stream, "wait_for", noted)
+    monkeypatch.setattr(threading, "active_count", lambda: 1 + others)
+    os.write(ends[1], b"answer")
+    assert StreamTransport("it", lambda: ends[0], lambda: None, 1000).read() == b"answer"
+    assert asked == [0 if others else HOST_LOOKS]

@@ -93,12 +93,16 @@ def iso_date(text: str) -> date:
 
 def _date(order: Order) -> Make:
     def make(length: int, _: Mapping[str, int]) -> tuple[Encode, Decode]:
+        @lru_cache(maxsize=128)
+        def encoded(text: str) -> bytes:
+            day = iso_date(text)
+            return (day.year * 10000 + day.month * 100 + day.day).to_bytes(length, order)
+
         def encode(value: Value) -> bytes:
             try:
-                day = iso_date(value)
+                return encoded(value)
             except (TypeError, ValueError):
                 raise ValueError("must be a date, YYYY-MM-DD") from None
-            return (day.year * 10000 + day.month * 100 + day.day).to_bytes(length, order)
 
         def decode(raw: bytes) -> Value:
             number = int.from_bytes(raw, order)

@@ -21,6 +21,7 @@ from pes_sim.psd.services import Service
 ATTEMPTS: Final = 4
 BYTES_PER_ATTEMPT: Final = 16 * MAX_FRAME
 """So much noise, or so many late answers, are read in wait for one answer: what never falls silent is no meter."""
+_REPLY, _OK = FrameKind.REPLY, Status.OK
 _BROKEN: Final = frozenset({Status.BAD_FRAME, Status.FRAME_TOO_LARGE})
 
 
@@ -137,7 +138,7 @@ class Client:
                     f"an answer in protocol version {answer.version}, not {VERSION}", answer.start, answer.end,
                     Status.UNSUPPORTED_VERSION,
                 )  # fmt: skip
-            if answer.status != Status.OK:
+            if answer.status != _OK:
                 raise message.read_refusal(answer)
             values = message.read_values(answer)
             try:
@@ -152,7 +153,7 @@ class Client:
 
     def _await(self, asked: Frame, data: bytes) -> Frame | None:
         """The reply to `asked`, sent as `data`; None when the line falls silent before it, or never does."""
-        expected = (FrameKind.REPLY, asked.service, asked.request_id)
+        expected = (_REPLY, asked.service, asked.request_id)
         received, repeated = 0, False
         while received < BYTES_PER_ATTEMPT and (came := self._transport.read()):
             received += len(came)

@@ -23,6 +23,7 @@ from pes_sim.psd.services import Service
 _REST_OF_AN_ANSWER: Final = 160
 
 _OWN: Final[Mapping[int, Service]] = {service.code: service for service in message.LINK_SERVICES}
+_REQUEST: Final = FrameKind.REQUEST
 _NEVER_ANSWERED: Final = frozenset({FrameKind.REPLY, FrameKind.EVENT})
 
 _log: Final = logging.getLogger(__name__)
@@ -120,7 +121,7 @@ class DeviceSession:
             raise ProtocolError(
                 f"protocol version {frame.version} is not {VERSION}", frame.start, frame.end, Status.UNSUPPORTED_VERSION
             )
-        if frame.kind != FrameKind.REQUEST:
+        if frame.kind != _REQUEST:
             raise ProtocolError(f"a frame of kind {frame.kind} is no request", frame.start, frame.end)
         service = self._endpoint.services.get(frame.service)
         if service is None:

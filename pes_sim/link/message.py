@@ -38,6 +38,8 @@ UNSUBSCRIBE: Final = row(
 LINK_SERVICES: Final = (HELLO, SUBSCRIBE, UNSUBSCRIBE)
 """The link's own. They are for everybody, and no device's."""
 
+_REQUEST, _REPLY, _OK = FrameKind.REQUEST, FrameKind.REPLY, Status.OK
+
 NO_REQUEST: Final = bytes(16)
 """The request id of a reply to a frame that could not be read."""
 UNREADABLE: Final = 0xFF
@@ -51,12 +53,12 @@ def request(service: Service, values: Values, request_id: bytes) -> Frame:
     """A request frame. Raises `FieldError` for a request id that no answer could be told by."""
     if len(request_id) != len(NO_REQUEST) or request_id == NO_REQUEST:
         raise FieldError("a request id is 16 bytes, and not all of them zero", field="request_id")
-    return Frame(FrameKind.REQUEST, service.code, 0, request_id, cbor.dump_fields(to_numbers(values)))
+    return Frame(_REQUEST, service.code, 0, request_id, cbor.dump_fields(to_numbers(values)))
 
 
 def reply(asked: Frame, values: Values) -> Frame:
     """The answer to `asked`."""
-    return Frame(FrameKind.REPLY, asked.service, Status.OK, asked.request_id, cbor.dump_fields(to_numbers(values)))
+    return Frame(_REPLY, asked.service, _OK, asked.request_id, cbor.dump_fields(to_numbers(values)))
 
 
 def event(kind: EventKind, values: Values) -> Frame:

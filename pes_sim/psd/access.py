@@ -38,6 +38,7 @@ FREE_ATTEMPTS: Final = 3
 MOST_ATTEMPTS: Final = 10
 LIFETIME: Final = 1 * HOUR
 """Of a challenge (assumed)."""
+_NOBODY: Final = Role.NONE
 _COUNTED: Final = tuple(role for role in Role if role is not Role.NONE)
 _PURPOSE: Final = {Role.PROVIDER: Purpose.PROVIDER, Role.INSPECTOR: Purpose.INSPECTOR}
 
@@ -68,7 +69,7 @@ class Access:
 
     def check(self, service: Service) -> None:
         """Raises `NotAuthenticated` unless the service is for who is there. A signed order proves itself."""
-        if Role.NONE in service.roles or service.signed or self.role in service.roles:
+        if _NOBODY in service.roles or service.signed or self.role in service.roles:
             return
         roles = [role.value for role in Role if role in service.roles]
         raise NotAuthenticated(

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Final
 
 from pes_sim.errors import IntegrityError, PesError, StorageFailed
 from pes_sim.psd import lifecycle, piece, state
@@ -26,6 +27,8 @@ from pes_sim.psd.registers import Registers, check_step
 from pes_sim.psd.state import Answer, PsdState, Snapshot
 from pes_sim.psd.storage import Storage
 from pes_sim.psd.wreck import Wreck
+
+_PIECE: Final = Kind.PIECE
 
 
 class Books:
@@ -94,7 +97,7 @@ class Books:
         """Makes a debit durable; gives the number of its record. Raises `StorageFailed`, and then nothing changed."""
         check_step(self.registers, done.registers, pieces=done.counts)
         body, chain = piece.encode(done, self.chain)
-        record = self._log().append(Kind.PIECE, body, self._whole_state)
+        record = self._log().append(_PIECE, body, self._whole_state)
         self._note(done, chain)
         self._remember(done.request_id, record)
         return record.sequence

@@ -54,6 +54,11 @@ from pes_sim.psd.storage import Storage
 
 REQUEST_ID_LENGTH: Final = 16
 
+# Members looked up once: that takes as long as a call, and stands in the way of every debit.
+_ERROR: Final = State.ERROR
+_STOPPED: Final = frozenset({State.ERROR, State.ZEROIZED})
+_NO_INDICATOR: Final = Profile.FIPS_140_2
+
 
 class Psd:
     """A device over a storage and a key store. Opening it is powering it on.
@@ -140,7 +145,7 @@ class Psd:
     def standing(self) -> tuple[str, tuple[str, ...]]:
         """State and reasons to be locked, as they were last written down: a look that costs and changes nothing."""
         s = self._books.state
-        stopped = s.lifecycle in (State.ERROR, State.ZEROIZED)
+        stopped = s.lifecycle in _STOPPED
         return s.lifecycle.value, (s.fault,) if stopped else tuple(s.locks)
 
     def log_out(self) -> None:
@@ -183,7 +188,7 @@ class Psd:
     def _check_allowed(self, service: Service) -> None:
         s = self._books.state
         # A stop that ends with the power, as for a self-test, leaves nothing to be done that needs an algorithm.
-        if s.lifecycle not in service.states or (s.lifecycle is State.ERROR and self._books.halted and service.needs):
+        if s.lifecycle not in service.states or (s.lifecycle is _ERROR and self._books.halted and service.needs):
             if s.lifecycle is State.ERROR:
                 raise self._condition.refusal()
             if s.lifecycle is State.LOCKED:
@@ -198,7 +203,7 @@ class Psd:
             self._condition.need(self._needs[service.name])
 
     def _indicator(self, service: Service) -> int:
-        if self._books.state.profile is Profile.FIPS_140_2:
+        if self._books.state.profile is _NO_INDICATOR:
             return 0
         return 1 if service.needs else 2
 
@@ -209,7 +214,7 @@ class Psd:
             raise FieldError(f"a request id has {REQUEST_ID_LENGTH} bytes, not {len(request_id)}", field="request_id")
         if service.name == "zeroize":
             return self._zeroize("zeroized")
-        if self._books.state.lifecycle in (State.ERROR, State.ZEROIZED):
+        if self._books.state.lifecycle in _STOPPED:
             self._check_allowed(service)  # not even a retry: no indicium is given out there
         known = self._books.recall(request_id)
         if known is not None:

@@ -27,6 +27,9 @@ KIND_OF: Final[Mapping[str, PieceKind]] = {
 }
 """The services that make one piece."""
 BATCH: Final = "dispense_batch"
+_DATE_CORRECTION: Final = PieceKind.DATE_CORRECTION
+_REPRINT: Final = PieceKind.REPRINT
+_INDICIUM: Final = Slot.INDICIUM
 SPENDING: Final = frozenset({*KIND_OF, BATCH})
 _ASKED_IN_A_BATCH: Final = fields("postage_mills mailing_date mail_class weight destination reference")
 _BESIDES_IN_A_BATCH: Final = fields("tracking_number extra_services")
@@ -57,7 +60,7 @@ class Dispenser:
         if name == BATCH:
             return self._batch(request, request_id)
         kind = KIND_OF[name]
-        if kind is PieceKind.REPRINT:
+        if kind is _REPRINT:
             done = self._reprint(request, request_id)
         else:
             done = self._new(kind, request, request_id, self._books.registers)
@@ -139,14 +142,14 @@ class Dispenser:
 
     def _new(self, kind: PieceKind, request: Values, request_id: bytes, before: Registers) -> Piece:
         books = self._books
-        if kind is PieceKind.DATE_CORRECTION:
+        if kind is _DATE_CORRECTION:
             request = request | {"postage_mills": 0}
         else:
             piece.check_postage(request["postage_mills"])
         piece.check_date(request["mailing_date"], books.time, books.state.utc_offset_minutes)
         after = before.debit(request["postage_mills"])
         signed = self._print().signed_bytes(request, after)
-        signature = self._mac(signed) if self._mac_length else self._keys.sign(Slot.INDICIUM, signed)
+        signature = self._mac(signed) if self._mac_length else self._keys.sign(_INDICIUM, signed)
         return Piece(kind, request_id, books.time, after, request["reference"], signed, signature)
 
     def _mac(self, signed: bytes) -> bytes:

@@ -10,7 +10,7 @@ import contextlib
 from typing import Final
 
 from pes_sim.errors import IntegrityError, StorageFailed
-from pes_sim.psd.records import Kind, frame, parse
+from pes_sim.psd.records import Kind, LogKey, frame, parse
 from pes_sim.psd.storage import Storage
 from pes_sim.psd.torn import blank
 
@@ -26,7 +26,7 @@ class Head:
     first number that counts, in a log that was begun anew.
     """
 
-    def __init__(self, storage: Storage, key: bytes) -> None:
+    def __init__(self, storage: Storage, key: LogKey) -> None:
         self._storage = storage
         self._key = key
         self.first = 0

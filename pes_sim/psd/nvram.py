@@ -25,7 +25,7 @@ from typing import Final
 from pes_sim.errors import IntegrityError, StorageFailed, StorageFull
 from pes_sim.psd import torn
 from pes_sim.psd.head import HEAD, NO_OLDER, PAGE, UNREADABLE, Head
-from pes_sim.psd.records import ALIGN, HEADER, IN_LOG, MAGIC, OVERHEAD, Kind, Record, frame, parse
+from pes_sim.psd.records import ALIGN, HEADER, IN_LOG, MAGIC, OVERHEAD, Kind, LogKey, Record, frame, parse
 from pes_sim.psd.storage import Storage
 
 BANK: Final = 1 << 20
@@ -46,7 +46,7 @@ class Nvram:
 
     def __init__(self, storage: Storage, key: bytes, bank: int = BANK) -> None:
         self._storage = storage
-        self._key = key
+        self._key = LogKey(key)
         self._bank = bank
         self._page = min(PAGE, bank)
         self.repaired = 0
@@ -54,7 +54,7 @@ class Nvram:
         self._end = 0
         self._firsts: list[tuple[int, str]] = []
         self._broken = False
-        self._head = Head(storage, key)
+        self._head = Head(storage, self._key)
         self._head_lags = False
         """Whether the head does not name the newest segment yet."""
         self._dead: tuple[str, int, int, int] | None = None
@@ -144,8 +144,14 @@ class Nvram:
         self._head_lags = False
 
     def _put(self, segment: str, offset: int, data: bytes) -> None:
-        for bank in (0, 1):
-            self._write(segment, bank, offset, data)
+        number, within = divmod(offset, self._page)
+        if within + len(data) <= self._page:  # as most records do
+            place = 2 * number * self._page + within
+            self._storage.write(segment, place, data)
+            self._storage.write(segment, place + self._page, data)
+        else:
+            for bank in (0, 1):
+                self._write(segment, bank, offset, data)
         self._storage.sync(segment)
 
     def _write(self, segment: str, bank: int, offset: int, data: bytes) -> None:

@@ -50,6 +50,7 @@ class PieceKind(Enum):
 
 
 KINDS: Final = tuple(PieceKind)
+_REPRINT: Final = PieceKind.REPRINT
 
 
 class Piece(NamedTuple):  # not a dataclass: one is made for every debit, and a tuple costs a quarter
@@ -72,16 +73,15 @@ class Piece(NamedTuple):  # not a dataclass: one is made for every debit, and a 
     @property
     def counts(self) -> int:
         """By how much it raises the piece count."""
-        return int(self.kind is not PieceKind.REPRINT)
+        return int(self.kind is not _REPRINT)
 
 
 def encode(piece: Piece, chain: bytes) -> tuple[bytes, bytes]:
     """The body of a piece record, and the new value of the hash chain, which is its last 32 bytes."""
-    r = piece.registers
     content = (
         _FIXED.pack(
             piece.kind.code, piece.request_id, piece.time, piece.original,
-            r.ascending, r.descending, r.control_sum, r.pieces, r.zero_pieces,
+            *piece.registers,
             len(piece.reference), len(piece.signed), len(piece.signature),
         )
         + piece.reference

@@ -6,6 +6,7 @@ truncated), all little-endian, padded to a multiple of 64.
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import struct
 from enum import IntEnum
@@ -37,6 +38,26 @@ _KINDS: Final = frozenset(Kind)
 IN_LOG: Final = frozenset({Kind.STATE, Kind.PIECE, Kind.BATCH, Kind.SALVAGED})
 
 
+class LogKey:
+    """The key of a log's MACs. HMAC-SHA-256 (FIPS 198-1) begins each time with the same two blocks, made of the key
+    alone: they are hashed once, here, which halves what the MAC of a debit costs.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        block = key.ljust(64, b"\0")
+        if len(block) != 64:
+            raise ValueError(f"a log's key has up to 64 bytes, not {len(key)}")
+        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
+        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
+
+    def mac(self, data: bytes) -> bytes:
+        """The MAC of `data`, as long as a record bears it."""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(data)
+        outer.update(inner.digest())
+        return outer.digest()[:MAC_LENGTH]
+
+
 class Record(NamedTuple):  # not a dataclass: two are made for every debit, and a tuple costs a quarter
     """One record: its (first) number, what it is, its body, where it lies, and how many numbers it takes."""
 
@@ -59,14 +80,14 @@ def span_of(length: int) -> int:
     return -(-(OVERHEAD + length) // ALIGN) * ALIGN
 
 
-def frame(key: bytes, kind: Kind, body: bytes, sequence: int, numbers: int = 1) -> bytes:
+def frame(key: LogKey, kind: Kind, body: bytes, sequence: int, numbers: int = 1) -> bytes:
     """The bytes of a record."""
     head = HEADER.pack(MAGIC, kind, numbers - 1, len(body), sequence) + body
-    data = head + hmac.digest(key, head, "sha256")[:MAC_LENGTH]
+    data = head + key.mac(head)
     return data + bytes(-len(data) % ALIGN)
 
 
-def parse(key: bytes, bank: bytes, position: int, segment: str, offset: int) -> Record | None:
+def parse(key: LogKey, bank: bytes, position: int, segment: str, offset: int) -> Record | None:
     """The record at `position` of `bank`, if a whole one is there; `segment` and `offset` say where that is.
 
     Raises `IntegrityError` for a kind that only a newer version knows.
@@ -77,9 +98,7 @@ def parse(key: bytes, bank: bytes, position: int, segment: str, offset: int) -> 
     end = position + HEADER.size + length
     if end + MAC_LENGTH > len(bank):
         return None
-    if not hmac.compare_digest(
-        hmac.digest(key, bank[position:end], "sha256")[:MAC_LENGTH], bank[end : end + MAC_LENGTH]
-    ):
+    if not hmac.compare_digest(key.mac(bank[position:end]), bank[end : end + MAC_LENGTH]):
         return None
     if kind not in _KINDS:  # dropping what a newer program wrote could bring a withdrawn device back
         raise IntegrityError(f"record {sequence} is of kind {kind}, which this version does not know")

@@ -133,7 +133,8 @@ def encode(snapshot: Snapshot) -> bytes:
     """The body of a state record."""
     import cbor2
 
-    body: bytes = cbor2.dumps({"format": FORMAT, **asdict(snapshot)}, canonical=True)
+    document = {"format": FORMAT, **asdict(snapshot), "registers": snapshot.registers._asdict()}
+    body: bytes = cbor2.dumps(document, canonical=True)
     return body
 
 

@@ -144,7 +144,10 @@ class FileStorage:
 
     def write(self, name: str, offset: int, data: bytes) -> None:
         try:
-            _write_all(self._fds.get(name) or self._fd(name), data, offset)
+            fd = self._fds.get(name) or self._fd(name)
+            written = os.pwrite(fd, data, offset)
+            if written < len(data):
+                _write_all(fd, data[written:], offset + written)
         except OSError as problem:
             raise _failure("write", self.directory / name, problem) from problem
 

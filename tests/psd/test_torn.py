@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pes_sim.errors import IntegrityError, StorageFailed
 from pes_sim.psd.head import HEAD, PAGE
 from pes_sim.psd.nvram import Nvram
-from pes_sim.psd.records import ALIGN, OVERHEAD, Kind, frame
+from pes_sim.psd.records import ALIGN, OVERHEAD, Kind, LogKey, frame
 from pes_sim.psd.storage import MemoryStorage
 from pes_sim.psd.torn import SECTOR, Remains, remains
 from tests.psd.walk import Noting, survivors
@@ -123,7 +123,7 @@ def test_a_longer_length_in_the_header_does_not_hide_the_record_behind() -> None
 
 @pytest.mark.parametrize("text", [b"PES-SIM test", b"PESr", b"PES-SIM \x08"])
 def test_text_in_a_torn_record_that_looks_like_a_header_is_none(text: bytes) -> None:
-    data = frame(KEY, Kind.STATE, (body(1, ALIGN - 16) + text).ljust(300, b"x"), 7)
+    data = frame(LogKey(KEY), Kind.STATE, (body(1, ALIGN - 16) + text).ljust(300, b"x"), 7)
     for kept in range(ALIGN, ALIGN + len(text) + 1):
         torn = data[:kept].ljust(BANK, b"\0")
         assert remains([torn, torn], 0, 7) == Remains(6 * ALIGN, OVERHEAD + 300)
@@ -143,7 +143,7 @@ def test_a_row_of_zeros_before_noise_is_no_lost_sector_where_the_copies_differ_o
 
 
 def test_two_headers_that_differ_are_none_of_one_append() -> None:
-    one, two = (frame(KEY, Kind.PIECE, body(1, length), 7)[:20].ljust(BANK, b"\0") for length in (100, 200))
+    one, two = (frame(LogKey(KEY), Kind.PIECE, body(1, length), 7)[:20].ljust(BANK, b"\0") for length in (100, 200))
     assert remains([one, one], 0, 7) == Remains(2 * ALIGN + ALIGN, OVERHEAD + 100)
     assert remains([one, two], 0, 7) is None
     assert remains([one, bytes(BANK)], 0, 7) is not None
@@ -151,7 +151,7 @@ def test_two_headers_that_differ_are_none_of_one_append() -> None:
 
 
 def test_a_header_that_says_more_than_the_bank_holds_is_none() -> None:
-    short = frame(KEY, Kind.PIECE, body(1, 3000), 7)[:100].ljust(512, b"\0")
+    short = frame(LogKey(KEY), Kind.PIECE, body(1, 3000), 7)[:100].ljust(512, b"\0")
     assert remains([short, short], 0, 7) is None
 
 

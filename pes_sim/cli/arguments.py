@@ -266,6 +266,8 @@ def _meter(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
                    help="pty:, pty:LINK, tcp:PORT, tcp:HOST:PORT, rfc2217:HOST:PORT or serial:PATH (pty:)")  # fmt: skip
     p.add_argument("--line", default="", metavar="NAME=VALUE,...",
                    help="the line to it: baud=9600,bit-errors=1e-4 or the like (docs/line.md)")  # fmt: skip
+    p.add_argument("--line-step", action="append", default=[], metavar="STEP",
+                   help='what happens on it once, as in "unplug to-device frame=3 for=2s"; repeatable')  # fmt: skip
     p.add_argument("--line-seed", default="", metavar="TEXT",
                    help="what goes wrong on the line follows from it (default: drawn, and told)")  # fmt: skip
     p.add_argument("--psd", action="store_true", help="its security device alone, as a mainboard finds it")
@@ -321,7 +323,8 @@ def _monitor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     p = _add(commands, "monitor", "pes_sim.cli.monitoring:run",
              "Show what goes over a port, frame by frame, from between program and device; or what a trace has of it",
              "pes-sim monitor --port tcp:4000 --listen pty:/tmp/meter0")  # fmt: skip
-    p.add_argument("--port", metavar="URI", help="the device: a terminal's path, tcp:HOST:PORT or serial:PATH")
+    p.add_argument("--port", metavar="URI",
+                   help="the device: a terminal's path, tcp:HOST:PORT, rfc2217:HOST:PORT or serial:PATH")  # fmt: skip
     p.add_argument("--listen", metavar="URI",
                    help="what the program opens instead: pty:, pty:LINK, tcp:PORT or serial:PATH (pty:)")  # fmt: skip
     p.add_argument("--trace", type=Path, metavar="FILE.pcapng",

@@ -37,7 +37,8 @@ def run_run(options: argparse.Namespace) -> int:
     # A seed that nobody chose is told, so that what was seen once can be seen again.
     seed = options.line_seed or SystemEntropy()(8).hex()
     # Whoever controls it may want a line later on: one that does nothing costs a look at one flag.
-    line = _line(options.line, seed) if options.line or not _without_control(options) else None
+    wanted = options.line or options.line_step or not _without_control(options)
+    line = _line(options, seed) if wanted else None
     # Before any thread is there: a signal that a thread of ours took would stop nothing.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
     try:
@@ -60,11 +61,12 @@ def run_run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _line(text: str, seed: str) -> Line:
+def _line(options: argparse.Namespace, seed: str) -> Line:
     from pes_sim.link.line.config import parse_line
+    from pes_sim.link.line.faults import parse_step
     from pes_sim.link.line.line import Line
 
-    return Line(parse_line(text), seed=seed)
+    return Line(parse_line(options.line), steps=map(parse_step, options.line_step), seed=seed)
 
 
 @contextlib.contextmanager

@@ -127,7 +127,7 @@ def test_a_trace_is_read_from_standard_input(tmp_path: Path) -> None:
         ([], "there is nothing to monitor"),
         (["--trace", "x", "--listen", "pty:"], "--listen offers a port between a program and --port"),
         (["--port", "tcp:1", "--trace", "-"], "a trace is written to a file"),
-        (["--port", "rfc2217:1"], "no relay can be put at 'rfc2217:1'"),
+        (["--port", "memory:"], "no relay can be put at 'memory:'"),
         (["--trace", "/nowhere/x"], "/nowhere/x cannot be read: No such file or directory"),
         (["--trace", __file__], "this is no pcapng file, at byte 0"),
     ],

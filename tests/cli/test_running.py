@@ -19,7 +19,10 @@ from pes_sim import connect
 from pes_sim.bench.client import BenchClient
 from pes_sim.cli import main
 from pes_sim.entropy import SystemEntropy
+from pes_sim.errors import ProtocolError, Status
 from pes_sim.link.client import Client
+from pes_sim.link.frame import Frame, encode
+from pes_sim.link.message import request
 from pes_sim.link.ports import open_host
 from pes_sim.psd.services import BY_NAME
 from pes_sim.virtual import VirtualMeter, create
@@ -145,6 +148,15 @@ def test_a_line_can_be_put_before_it_and_its_seed_is_told(start: Start) -> None:
     assert re.fullmatch("[0-9a-f]{16}", ready["line_seed"])
 
 
+def test_what_happens_on_the_line_can_be_scripted(start: Start) -> None:
+    _, ready = start("--line-step", "drop to-host byte=5", "--line-step", "flip to-device frame=2 bit=3")
+    client = Client(open_host(ready["port"]), BY_NAME, SystemEntropy())
+    asked = encode(request(BY_NAME["get_registers"], {}, bytes(range(16))))
+    answers = [client.send_raw(asked)[0] for _ in range(4)]
+    assert isinstance(answers[0], ProtocolError)  # a byte of the first answer was lost
+    assert [answer.status for answer in answers[1:] if isinstance(answer, Frame)] == [0, Status.BAD_FRAME, 0]
+
+
 @pytest.mark.parametrize("options", [(), ("--cut-power-at-write", "3")])
 def test_what_went_over_the_port_is_in_the_trace_also_through_a_power_cut(
     start: Start, tmp_path: Path, options: tuple[str, ...]
@@ -177,6 +189,7 @@ def test_a_trace_that_cannot_be_written_is_refused(
         (("--storage-fault", "moths"), "'moths' is no storage fault\n  Allowed: KIND[@N[:K]], N from 1; KIND: cut, "),
         (("--line", "bauds=9600"), "'bauds=9600' is no setting of a line\n  Allowed: NAME=VALUE,...; NAME: baud, "),
         (("--line", "parity=strange"), "a line's parity cannot be 'strange'\n  Allowed: none, even, odd"),
+        (("--line-step", "drop to-host"), "when is this drop?\n  Give one of byte=, frame= (how many before it)"),
         (("--fail-self-test", "moths"), "there is no self-test 'moths'"),
         (("--port", "memory:"), "nothing outside this program can reach a memory: port\n  Allowed: pty:, tcp:PORT"),
         (("--port", "COM1"), "'COM1' is not a port\n  Allowed: a path such as /dev/ttyUSB0, or memory:, pty:, "),

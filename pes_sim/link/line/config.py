@@ -137,13 +137,15 @@ class _Setting(NamedTuple):
     allowed: str
 
 
-def _number(text: str) -> int:
+def whole(text: str) -> int:
+    """A whole number from 0 on. Raises `ValueError`."""
     if not re.fullmatch("[0-9]{1,12}", text, re.ASCII):
         raise ValueError
     return int(text)
 
 
-def _duration(text: str) -> int:
+def duration(text: str) -> int:
+    """Microseconds of "250us", "5ms" or "2s". Raises `ValueError`."""
     match = re.fullmatch("([0-9]{1,12})(us|ms|s)", text, re.ASCII)
     if match is None:
         raise ValueError
@@ -158,19 +160,19 @@ _DURATION: Final = "such as 250us, 5ms or 2s"
 _CHANCE: Final = "0 to 1, such as 1e-4"
 _SWITCH: Final = "on or off"
 SETTINGS: Final[Mapping[str, _Setting]] = {
-    "baud": _Setting("baud", _number, "bits a second, such as 9600; 0 for no pace"),
-    "data-bits": _Setting("data_bits", _number, "7 or 8"),
+    "baud": _Setting("baud", whole, "bits a second, such as 9600; 0 for no pace"),
+    "data-bits": _Setting("data_bits", whole, "7 or 8"),
     "parity": _Setting("parity", Parity, ", ".join(Parity)),
-    "stop-bits": _Setting("stop_bits", _number, "1 or 2"),
+    "stop-bits": _Setting("stop_bits", whole, "1 or 2"),
     "bad-bytes": _Setting("bad_bytes", BadByte, ", ".join(BadByte)),
-    "latency": _Setting("latency_us", _duration, _DURATION),
-    "jitter": _Setting("jitter_us", _duration, _DURATION),
+    "latency": _Setting("latency_us", duration, _DURATION),
+    "jitter": _Setting("jitter_us", duration, _DURATION),
     "bit-errors": _Setting("bit_errors", float, _CHANCE),
     "drops": _Setting("drops", float, _CHANCE),
     "duplicates": _Setting("duplicates", float, _CHANCE),
     "breaks": _Setting("breaks", float, _CHANCE),
     "unplugs": _Setting("unplugs", float, _CHANCE),
-    "unplugged": _Setting("unplugged_us", _duration, _DURATION),
+    "unplugged": _Setting("unplugged_us", duration, _DURATION),
     "only": _Setting("only", Direction, ", ".join(Direction)),
     "plugged": _Setting("plugged", _switch, _SWITCH),
     "port-vanishes": _Setting("port_vanishes", _switch, _SWITCH),
@@ -189,7 +191,7 @@ def written(config: LineConfig) -> str:
         value = getattr(config, setting.field)
         if value != getattr(usual, setting.field):
             text = "on" if value is True else "off" if value is False else str(value)
-            parts.append(f"{name}={text}{'us' if setting.read is _duration else ''}")
+            parts.append(f"{name}={text}{'us' if setting.read is duration else ''}")
     return ",".join(parts)
 
 

@@ -10,7 +10,7 @@ from enum import StrEnum, unique
 from typing import Final, NamedTuple
 
 from pes_sim.errors import UsageError
-from pes_sim.link.line.config import BadByte, Direction, LineConfig, Parity
+from pes_sim.link.line.config import BadByte, Direction, LineConfig, Parity, duration, whole
 
 NEVER: Final = 1 << 62
 """Later than any instant, beyond any byte."""
@@ -87,6 +87,36 @@ class Step:
             )
         if self.bit < 0 or self.for_us < 0:
             raise UsageError(f"a {self.kind} with less than nothing", hint="bit= and for_us= count from 0")
+
+
+_PARTS: Final[Mapping[str, tuple[str, Callable[[str], int]]]] = {
+    "frame": ("frame", whole), "byte": ("byte", whole), "bit": ("bit", whole), "for": ("for_us", duration),
+}  # fmt: skip
+"""What follows kind and direction in a step's text, the field it is, and how its value is read."""
+
+
+def parse_step(text: str) -> Step:
+    """A step from "unplug to-device frame=3 for=2s". Raises `UsageError` naming the part that is wrong."""
+    words = text.split()
+    kind, direction = [*words, "", ""][:2]
+    for word, known in ((kind, list(Kind)), (direction, list(Direction))):
+        if word not in known:
+            raise UsageError(
+                f"step {text!r}: {word or 'nothing'!r} is none of {', '.join(known)}",
+                hint='Such as "drop to-host byte=100" or "unplug to-device frame=3 for=2s"',
+            )
+    values: dict[str, int] = {}
+    for part in words[2:]:
+        name, _, value = part.partition("=")
+        try:
+            field, read = _PARTS[name]
+            values[field] = read(value)
+        except (KeyError, ValueError):
+            raise UsageError(
+                f"step {text!r}: {part!r} cannot be read",
+                hint="Allowed: frame=N, byte=N (how many go before it), bit=N, for=2s (or us, ms)",
+            ) from None
+    return Step(Kind(kind), Direction(direction), **values)
 
 
 class Gap:

@@ -17,13 +17,14 @@ from typing import Final
 
 from pes_sim.errors import LinkError, UsageError
 from pes_sim.link.ports import TIMEOUT_MS, open_host
+from pes_sim.link.ports.pump import Pump
 from pes_sim.link.ports.stream import StreamTransport, lost
 from pes_sim.link.ports.uri import Uri
 
 OFFERED: Final = ("pty", "tcp", "serial")
 """Schemes at which a program can find it."""
-OPENED: Final = ("pty", "serial", "tcp")
-"""Schemes at which it can find a device: those with a descriptor."""
+OPENED: Final = ("pty", "serial", "tcp", "rfc2217")
+"""Schemes at which it can find a device: all that lie outside this process."""
 _AT_ONCE: Final = 65536
 
 Saw = Callable[[bytes, bool], None]
@@ -70,9 +71,9 @@ class Relay:
                 raise UsageError(f"no relay can be put at {uri.text!r}", hint=hint)
         with contextlib.ExitStack() as opened:
             device = open_host(port, timeout_ms=TIMEOUT_MS)
-            opened.callback(device.close)
-            assert isinstance(device, StreamTransport)  # each of `OPENED` is one
-            self._device = _End(device.name, device.fileno())
+            carried = device if isinstance(device, StreamTransport) else Pump(device)
+            opened.callback(carried.close)
+            self._device = _End(device.name, carried.fileno())
             self.uri, fd = self._offer(Uri.parse(listen), opened)
             self._program = _End(self.uri, fd)
             self._wake_read, self._wake_write = os.pipe()

@@ -10,7 +10,7 @@ import pytest
 
 from pes_sim.errors import UsageError
 from pes_sim.link.line.config import BadByte, Direction, LineConfig, Parity
-from pes_sim.link.line.faults import MEANING, NEVER, Gap, Kind, Step, good, received
+from pes_sim.link.line.faults import MEANING, NEVER, Gap, Kind, Step, good, parse_step, received
 
 _8N1: dict[str, Any] = {}
 _8N2: dict[str, Any] = {"stop_bits": 2}
@@ -87,6 +87,37 @@ def test_a_step_happens_at_one_time(when: dict[str, int]) -> None:
 def test_a_step_has_nothing_negative(wrong: dict[str, int]) -> None:
     with pytest.raises(UsageError, match="count from 0"):
         Step(Kind.FLIP, Direction.TO_HOST, byte=0, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "step"),
+    [
+        ("drop to-host byte=100", Step(Kind.DROP, Direction.TO_HOST, byte=100)),
+        (" unplug  to-device frame=3 for=2s ", Step(Kind.UNPLUG, Direction.TO_DEVICE, frame=3, for_us=2_000_000)),
+        ("flip to-host bit=0 byte=7", Step(Kind.FLIP, Direction.TO_HOST, byte=7, bit=0)),
+    ],
+)
+def test_a_step_is_read_from_its_text(text: str, step: Step) -> None:
+    assert parse_step(text) == step
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "step '': 'nothing' is none of flip, drop"),
+        ("moths to-host byte=1", "'moths' is none of flip, drop"),
+        ("drop", "'nothing' is none of to-device, to-host"),
+        ("drop sideways byte=1", "'sideways' is none of to-device, to-host"),
+        ("drop to-host byte=-1", "'byte=-1' cannot be read"),
+        ("drop to-host bite=1", "'bite=1' cannot be read"),
+        ("unplug to-host byte=1 for=2", "'for=2' cannot be read"),
+        ("drop to-host", "when is this drop"),
+        ("drop to-host byte=1 frame=1", "when is this drop"),
+    ],
+)
+def test_what_is_no_step_is_told(text: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        parse_step(text)
 
 
 def test_every_kind_of_step_says_what_it_does() -> None:

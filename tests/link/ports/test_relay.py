@@ -98,7 +98,7 @@ def receive(from_: socket.socket, count: int) -> bytes:
     return came
 
 
-@pytest.mark.parametrize("port", ["pty:", "tcp:0"])
+@pytest.mark.parametrize("port", ["pty:", "tcp:0", "rfc2217:0"])
 @pytest.mark.parametrize("listen", ["pty:", "tcp:0"])
 def test_a_piece_is_dispensed_through_it(port: str, listen: str) -> None:
     with VirtualMeter() as meter:
@@ -243,6 +243,14 @@ def test_a_device_that_takes_nothing_any_more_has_gone() -> None:
         assert "was lost" in relay.gone()
 
 
+def test_a_port_without_a_descriptor_that_goes_is_told() -> None:
+    with VirtualMeter() as meter:
+        server = meter.serve("rfc2217:0")
+        with running(server.uri, "pty:") as relay:
+            server.close()
+            assert f"{server.uri} was lost" in relay.gone()
+
+
 def test_a_terminal_that_goes_is_told() -> None:
     with VirtualMeter() as meter:
         server = meter.serve()
@@ -255,7 +263,6 @@ def test_a_terminal_that_goes_is_told() -> None:
     ("port", "listen", "says"),
     [
         ("memory:", "pty:", "no relay can be put at 'memory:'"),
-        ("rfc2217:4000", "pty:", "no relay can be put at 'rfc2217:4000'"),
         ("tcp:1", "rfc2217:0", "no relay can be put at 'rfc2217:0'"),
         ("nothing", "pty:", "no relay can be put at 'nothing'"),
     ],

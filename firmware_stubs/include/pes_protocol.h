@@ -171,10 +171,10 @@ enum pes_field {
     PES_FIELD_LAYOUT = 5, /* text, at most 64 long. Name of the indicium layout */
     /* text, at most 300 long. What this device is not: specimen only, assumed layout, reproducible keys */
     PES_FIELD_NOTICE = 6,
-    /* text, at most 16 long. FIPS 140-2 or FIPS 140-3: which rules the device's self-tests follow */
-    PES_FIELD_PROFILE = 7,
+    PES_FIELD_PROFILE = 7, /* text, at most 16 long. FIPS 140-2, FIPS 140-3 or legacy: which rules the device follows */
     PES_FIELD_REGIME = 8, /* text, at most 8 long. IMI or IBI: how long the device may go without its provider */
-    /* uint, at most 2. 140-3 profile: 1 for an approved service, 2 for one without security; 140-2 profile: 0 */
+    /* uint, at most 3. 140-3 profile: 1 for an approved service, 2 for one without security; legacy profile: 3 for one
+     * that signs by an algorithm that is not approved; otherwise 0 */
     PES_FIELD_SERVICE_INDICATOR = 9,
     PES_FIELD_STATE = 10, /* text, at most 32 long. State of the life cycle */
     PES_FIELD_LOCK_REASONS = 11, /* list of text, at most 8 long. Why the device is locked; empty when it is not */
@@ -204,7 +204,8 @@ enum pes_field {
     PES_FIELD_SELF_TESTS_PASSED = 28,
     /* list of text, at most 16 long. Self-tests whose latest run since power-on failed */
     PES_FIELD_SELF_TESTS_FAILED = 29,
-    PES_FIELD_PUBLIC_KEY = 30, /* bytes, at most 65 long. The public key of the PSD's indicia, an uncompressed point */
+    /* bytes, at most 128 long. The public key of the PSD's indicia, an uncompressed point, or y of DSA */
+    PES_FIELD_PUBLIC_KEY = 30,
     PES_FIELD_TRUST_ANCHOR = 31, /* bytes, at most 2048 long. The test CA's X.509 certificate, DER */
     PES_FIELD_PSD_CERTIFICATE = 32, /* bytes, at most 2048 long. The PSD's X.509 certificate, DER */
     PES_FIELD_PROVIDER_CERTIFICATE = 33, /* bytes, at most 2048 long. The provider's X.509 certificate, DER */
@@ -214,7 +215,8 @@ enum pes_field {
     PES_FIELD_UTC_OFFSET_MINUTES = 36, /* int, at most 840. The device's fixed offset from UTC */
     /* bytes, at most 65 long. The P-256 public key of the PSD's messages, an uncompressed point */
     PES_FIELD_MESSAGE_KEY = 37,
-    PES_FIELD_CURVE = 38, /* text, at most 8 long. Curve of the indicium key: P-256 or P-224 */
+    /* text, at most 8 long. Curve of the indicium key: P-256 or P-224; DSA-1024 in the legacy profile */
+    PES_FIELD_CURVE = 38,
     /* bytes, at most 64 long. What the customer's meter authenticates itself with; at least 6 bytes */
     PES_FIELD_USER_SECRET = 39,
     PES_FIELD_POSTAGE_MILLS = 40, /* uint, at most 16777215. Postage of the piece */
@@ -298,7 +300,7 @@ enum pes_length {
     PES_LENGTH_TODAY = 10, /* text, at most */
     PES_LENGTH_SUB_STATE = 32, /* text, at most */
     PES_LENGTH_ROLE = 32, /* text, at most */
-    PES_LENGTH_PUBLIC_KEY = 65, /* bytes, at most */
+    PES_LENGTH_PUBLIC_KEY = 128, /* bytes, at most */
     PES_LENGTH_TRUST_ANCHOR = 2048, /* bytes, at most */
     PES_LENGTH_PSD_CERTIFICATE = 2048, /* bytes, at most */
     PES_LENGTH_PROVIDER_CERTIFICATE = 2048, /* bytes, at most */

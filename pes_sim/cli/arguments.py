@@ -207,10 +207,13 @@ def _meter(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     p.add_argument("--start", default="", metavar="TIME", help="where a virtual clock begins (default: now)")
     p.add_argument("--utc-offset", default="+00:00", metavar="±HH:MM", help="the meter's fixed offset from UTC")
     p.add_argument(
-        "--layout", default="imi_std", metavar="NAME", help="imi_min, imi_std, imi_max, or a layout's .toml file"
+        "--layout",
+        default="imi_std",
+        metavar="NAME",
+        help="imi_min, imi_std, imi_max, ibi_specimen (legacy), or a layout's .toml file",
     )
-    p.add_argument("--profile", choices=("140-2", "140-3"), default="140-2",
-                   help="whose rules the self-tests follow: FIPS 140-2 or 140-3 (140-2)")  # fmt: skip
+    p.add_argument("--profile", choices=("140-2", "140-3", "legacy"), default="140-2",
+                   help="whose rules it follows: FIPS 140-2, 140-3, or none, to sign as IBI was (140-2)")  # fmt: skip
     p.add_argument("--regime", choices=("IMI", "IBI"), default="IMI",
                    help="IMI: a check-in every 72 hours; IBI: every 90 days, and inspections (IMI)")  # fmt: skip
     p.add_argument("--seed", default="", metavar="TEXT", help="keys follow from it; the meter says so")

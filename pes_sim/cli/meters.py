@@ -46,7 +46,7 @@ def run_new(options: argparse.Namespace) -> int:
         seed=options.seed,
         deposit_mills=amount("--deposit", options.deposit),
         layout=options.layout,
-        profile=Profile(f"FIPS {options.profile}"),
+        profile=Profile.LEGACY if options.profile == "legacy" else Profile(f"FIPS {options.profile}"),
         regime=Regime(options.regime),
     )
     with VirtualMeter(options.directory) as meter:

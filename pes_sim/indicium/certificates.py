@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pes_sim.clock import SECOND, iso
 from pes_sim.errors import BadCertificate
+from pes_sim.indicium import dsa
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -61,18 +62,27 @@ def check_dates(checked: Checked, time: int) -> None:
 
 
 def _read(certificate: Certificate) -> Checked:
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
     from cryptography.x509.oid import NameOID
 
     names = certificate.subject.get_attributes_for_oid(NameOID.SERIAL_NUMBER)
     device = str(names[0].value) if names else "0"
     return Checked(
         serial=certificate.serial_number,
-        point=certificate.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint),
+        point=_point(certificate),
         device=int(device) if device.isascii() and device.isdigit() and len(device) <= 10 else 0,
         not_before=int(certificate.not_valid_before_utc.timestamp()),
         not_after=int(certificate.not_valid_after_utc.timestamp()),
     )
+
+
+def _point(certificate: Certificate) -> bytes:
+    from cryptography.hazmat.primitives.asymmetric import dsa as library
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    key = certificate.public_key()
+    if isinstance(key, library.DSAPublicKey):
+        return key.public_numbers().y.to_bytes(dsa.PUBLIC, "big")
+    return key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
 
 
 @contextmanager
@@ -100,21 +110,29 @@ def _load(der: bytes) -> Certificate:
 
 def _check(certificate: Certificate, anchor: Certificate, purpose: Purpose) -> None:
     from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.x509.oid import NameOID
 
     units = [str(a.value) for a in certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)]
     if units != [purpose.value]:
         raise BadCertificate(f"the certificate is for {', '.join(units) or 'no purpose'}, not for {purpose.value}")
-    key = certificate.public_key()
-    curves = (ec.SECP256R1, ec.SECP224R1) if purpose is Purpose.PSD else (ec.SECP256R1,)
-    if not (isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, curves)):
-        allowed = " or ".join({ec.SECP256R1: "P-256", ec.SECP224R1: "P-224"}[curve] for curve in curves)
-        raise BadCertificate(f"the certificate's key is not a {allowed} key")
+    kind, allowed = _kind_of_key(certificate), ("P-256", "P-224", "DSA-1024") if purpose is Purpose.PSD else ("P-256",)
+    if kind not in allowed:
+        raise BadCertificate(f"the certificate's key is not a {' or '.join(allowed)} key")
     try:
         certificate.verify_directly_issued_by(anchor)
     except (ValueError, TypeError, InvalidSignature):
         raise BadCertificate("the certificate was not issued by the trust anchor") from None
+
+
+def _kind_of_key(certificate: Certificate) -> str:
+    from cryptography.hazmat.primitives.asymmetric import dsa as library
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = certificate.public_key()
+    if isinstance(key, library.DSAPublicKey):
+        return "DSA-1024" if key.parameters().parameter_numbers() == dsa.group() else ""
+    names = {"secp256r1": "P-256", "secp224r1": "P-224"}
+    return names.get(key.curve.name, "") if isinstance(key, ec.EllipticCurvePublicKey) else ""
 
 
 def from_pem(data: bytes) -> bytes:

@@ -16,6 +16,8 @@ from pes_sim.indicium.signature import LENGTHS, MACS, SCHEMES
 from pes_sim.indicium.sizes import CAPACITY
 
 FIRST_IMI_VERSION: Final = 100
+LEGACY: Final = "dsa-1024-sha1"
+"""The scheme by which IBI was signed. Only specimens of IBI are made by it."""
 BASES: Final = ("public", "assumed")
 TEXT_LINES: Final = 8
 PLACEHOLDERS: Final[Mapping[str, str]] = {
@@ -261,9 +263,16 @@ def _writable(definition: Definition, top: Document, rows: Sequence[Document], s
     providers = [f for f in definition.fields if f.name == "provider_id" and (f.coding, f.length) == ("ascii", 2)]
     if not providers and not any(row.bad("name", "coding", "length") for row in rows):
         top.note(("writable",), "a layout that is made needs the field provider_id, ascii, 2 bytes")
-    if definition.versions and definition.versions.start < FIRST_IMI_VERSION:
-        top.note(("versions",), f"version {definition.versions.start} is IBI's, which is read here and never made",
-                 f"{FIRST_IMI_VERSION} to 255")  # fmt: skip
+    legacy = definition.signature.scheme == LEGACY
+    ends = definition.versions[:1], definition.versions[-1:]
+    if any((version < FIRST_IMI_VERSION) is not legacy for end in ends for version in end):
+        wanted = f"0 to {FIRST_IMI_VERSION - 1}" if legacy else f"{FIRST_IMI_VERSION} to 255"
+        top.note(
+            ("versions",),
+            f"version {definition.versions.start} does not go with the scheme {definition.signature.scheme}: below "
+            f"{FIRST_IMI_VERSION} is IBI, and what is made of it is signed by {LEGACY} alone",
+            wanted,
+        )
     version = definition.fields[0] if definition.fields else None
     if definition.versions and version and (version.name, version.offset, version.length) != ("indicia_version", 0, 1):
         rows[0].note(("name",), "byte 0 is the field indicia_version where a layout has version numbers",

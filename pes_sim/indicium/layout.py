@@ -24,7 +24,7 @@ from pes_sim.indicium.packing import SPECIMEN_PROVIDER, Packer
 __all__ = ["BUILT_IN", "SPECIMEN_PROVIDER", "Indicium", "Layout", "Packer", "Row", "builtin", "examine", "load",
            "load_file", "recognise"]  # fmt: skip
 
-BUILT_IN: Final = ("imi_min", "imi_std", "imi_max", "withdrawal", "ibi", "ibi_lite")
+BUILT_IN: Final = ("imi_min", "imi_std", "imi_max", "withdrawal", "ibi_specimen", "ibi", "ibi_lite")
 LONGEST_FILE: Final = 1 << 17
 
 

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from pes_sim.errors import BadSignature
+from pes_sim.indicium import dsa
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -79,6 +80,7 @@ Check = Callable[[bytes, bytes, bytes], None]
 SCHEMES: Final[Mapping[str, Check]] = {
     "ecdsa-p256-sha256": verify_p256,
     "ecdsa-p224-sha256": verify_p224,
+    "dsa-1024-sha1": dsa.verify,
 }
 """Checked with the public key of a certificate."""
 MACS: Final[Mapping[str, Check]] = {"hmac-sha256": verify_hmac}
@@ -86,6 +88,7 @@ MACS: Final[Mapping[str, Check]] = {"hmac-sha256": verify_hmac}
 LENGTHS: Final[Mapping[str, Sequence[int]]] = {
     "ecdsa-p256-sha256": (P256_LENGTH,),
     "ecdsa-p224-sha256": (P224_LENGTH,),
+    "dsa-1024-sha1": (2 * dsa.HALF,),
     "hmac-sha256": range(SHORTEST_MAC, 33),
 }
 """Bytes of a signature by each scheme that can be made here; a MAC may be cut short."""

@@ -12,8 +12,9 @@ from pes_sim.clock import parse_iso
 from pes_sim.errors import HostileDirectory, UsageError
 from pes_sim.indicium import layout as layouts
 from pes_sim.psd.fields import BY_NAME, check
+from pes_sim.psd.manufacture import check_profile
 from pes_sim.psd.owned import read_regular
-from pes_sim.psd.piece import check_layout
+from pes_sim.psd.piece import check_layout, signing
 from pes_sim.psd.policy import Regime
 from pes_sim.psd.profile import Profile
 
@@ -58,7 +59,9 @@ def check_new(config: MeterConfig, departments: Mapping[str, str], start: int | 
             raise UsageError(f"{text!r} is no name", hint="Allowed: printable characters")
     for code in departments:
         check(BY_NAME["reference"], code.encode())
-    check_layout(layouts.load(config.layout))
+    layout = layouts.load(config.layout)
+    check_layout(layout)
+    check_profile(Profile(config.profile), signing(layout).curve)
     first, last = (parse_iso(day) for day in _STARTS)
     if start is not None and not first <= start <= last:
         raise UsageError("the virtual clock cannot begin there", hint=f"Allowed: {_STARTS[0]} to {_STARTS[1]}")

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Final
 
 from pes_sim.clock import DAY, SECOND
 from pes_sim.entropy import Entropy
-from pes_sim.errors import BadCertificate
+from pes_sim.errors import BadCertificate, BadSignature
 from pes_sim.indicium.certificates import Purpose
 from pes_sim.psd.keys import CURVES, P256_ORDER, Curve, curve_class, raw_signature, signing_algorithm
 from pes_sim.psd.owned import read_regular, read_secret
 from pes_sim.psd.storage import write_atomically
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.asymmetric import dsa, ec
     from cryptography.x509 import Certificate, Name
 
 CA_NAME: Final = "PES-SIM TEST CA - SPECIMEN ONLY - NOT FOR POSTAGE"
@@ -67,8 +67,11 @@ class Pki:
         _public_key(point, Curve.P256)
 
     def issue_psd(self, point: bytes, psd_serial: int, number: int, now: int) -> bytes:
-        """A certificate in DER for a PSD's key, on P-256 or P-224. `number`, its serial number, must fit four bytes."""
-        key = _public_key(point, Curve.P224 if len(point) == CURVES[Curve.P224].point else Curve.P256)
+        """A certificate in DER for a PSD's key, whose kind its length tells. `number`, its serial number, must fit four
+        bytes.
+        """
+        curve = next((curve for curve, facts in CURVES.items() if facts.point == len(point)), Curve.P256)
+        key = _public_key(point, curve)
         name = _name(f"PES-SIM PSD {psd_serial:010d}", Purpose.PSD, str(psd_serial))
         certificate = _certificate(name, self.ca.name, key, self.ca.key, number, now, LEAF_YEARS, ca=False)
         return _der(certificate)
@@ -127,13 +130,24 @@ def pem(der: bytes) -> bytes:
     return x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM)
 
 
-def _public_key(point: bytes, curve: Curve) -> ec.EllipticCurvePublicKey:
+def _public_key(point: bytes, curve: Curve) -> ec.EllipticCurvePublicKey | dsa.DSAPublicKey:
     from cryptography.hazmat.primitives.asymmetric import ec
 
+    if curve is Curve.DSA_1024:
+        return _dsa_key(point)
     try:
         return ec.EllipticCurvePublicKey.from_encoded_point(curve_class(curve), point)
     except ValueError:
         raise BadCertificate(f"the PSD's public key is not a point on {curve}") from None
+
+
+def _dsa_key(public: bytes) -> dsa.DSAPublicKey:
+    from pes_sim.indicium.dsa import public_key
+
+    try:
+        return public_key(public)
+    except BadSignature as problem:
+        raise BadCertificate(problem.message) from None
 
 
 def _key(entropy: Entropy) -> ec.EllipticCurvePrivateKey:
@@ -159,7 +173,7 @@ def _name(common: str, purpose: Purpose, device: str = "") -> Name:
 def _certificate(
     subject: Name,
     issuer: Name,
-    key: ec.EllipticCurvePublicKey,
+    key: ec.EllipticCurvePublicKey | dsa.DSAPublicKey,
     signer: ec.EllipticCurvePrivateKey,
     number: int,
     now: int,

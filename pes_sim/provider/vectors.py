@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from pes_sim.clock import DAY, parse_iso
 from pes_sim.entropy import SeededEntropy
@@ -25,10 +25,8 @@ from pes_sim.indicium.codings import CODINGS, Value
 from pes_sim.indicium.layout import Layout, builtin
 from pes_sim.indicium.signature import MACS
 from pes_sim.provider.pki import Pki
-from pes_sim.psd.keys import CURVES, Curve, curve_class, raw_signature, signing_algorithm
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric import ec
+from pes_sim.psd.keys import CURVES, Curve, curve_class, raw_signature
+from pes_sim.psd.softkeys import Pair, pair
 
 SEED: Final = "pes-sim test vectors 1"
 NOW: Final = parse_iso("2026-01-05T12:00:00Z")
@@ -38,7 +36,7 @@ _YEAR: Final = 365 * DAY
 
 NOTES: Final[Mapping[str, str]] = {
     "Good": "A specimen as a device prints it.",
-    "HighS": "s and n - s verify alike; ECDSA has no rule against the larger one, and devices make both.",
+    "HighS": "By ECDSA s and n - s verify alike, with no rule against the larger one; by DSA they do not.",
     "ModifiedField": "A bit of a field is not what was signed.",
     "ModifiedSignature": "A bit of the signature is not what was made.",
     "SwappedRS": "s stands before r.",
@@ -87,7 +85,7 @@ class _Maker:
     layout: Layout
     pki: Pki
     curve: Curve
-    key: ec.EllipticCurvePrivateKey
+    key: Pair
     secret: bytes
 
     def pack(self, changes: Mapping[str, Value]) -> bytes:
@@ -102,7 +100,7 @@ class _Maker:
 
     @property
     def algorithm(self) -> int:
-        return 4 if self.mac else 2 if self.curve is Curve.P256 else 3
+        return 4 if self.mac else {Curve.DSA_1024: 1, Curve.P256: 2, Curve.P224: 3}[self.curve]
 
     @property
     def half(self) -> int:
@@ -112,21 +110,18 @@ class _Maker:
         other = replace(self, **by)
         if self.mac:
             return hmac.digest(other.secret, signed, "sha256")[: self.layout.signature.length]
-        return raw_signature(other.key.sign(signed, signing_algorithm()), other.half)
+        return other.key.sign(signed)
 
     def make(self, **changes: Value) -> bytes:
         signed = self.pack(changes)
         return signed + self.sign(signed)
 
     def certificate(self, *, serial: int = SERIAL, number: int = CERTIFICATE, now: int = NOW) -> bytes:
-        return self.pki.issue_psd(point(self.key), serial, number, now)
+        return self.pki.issue_psd(self.key.point, serial, number, now)
 
 
-def point(key: ec.EllipticCurvePrivateKey) -> bytes:
-    """The public key as an uncompressed point."""
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-    return key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+_CURVES: Final = {"ecdsa-p224-sha256": Curve.P224, "dsa-1024-sha1": Curve.DSA_1024}
+"""Of the schemes that are not on P-256."""
 
 
 def document() -> dict[str, Any]:
@@ -164,11 +159,12 @@ def _layouts() -> list[Layout]:
     short = standard["signature"] | {"scheme": "ecdsa-p224-sha256", "length": 56, "meaning": "ECDSA P-224 with SHA-256"}
     changes = {"name": "imi_std_p224", "title": "IMI-STD on P-224 (for these vectors only)", "signature": short}
     on_p224 = Layout(standard | changes | {"symbol": "40x40"}, "imi_std_p224")
-    return [builtin("imi_min"), builtin("imi_std"), on_p224, builtin("imi_max"), builtin("withdrawal")]
+    return [builtin("imi_min"), builtin("imi_std"), on_p224, builtin("imi_max"), builtin("withdrawal"),
+            builtin("ibi_specimen")]  # fmt: skip
 
 
 def _group(layout: Layout, pki: Pki, other_pki: Pki, numbers: Iterator[int]) -> dict[str, Any]:
-    curve = Curve.P224 if layout.signature.scheme == "ecdsa-p224-sha256" else Curve.P256
+    curve = _CURVES.get(layout.signature.scheme, Curve.P256)
     entropy = SeededEntropy(SEED, layout.name)
     maker = _Maker(layout, pki, curve, _key(entropy, curve), entropy(32))
     tests = [*_good(maker), *_flips(maker), *_lengths(maker)]
@@ -182,8 +178,8 @@ def _group(layout: Layout, pki: Pki, other_pki: Pki, numbers: Iterator[int]) -> 
                            "result": "acceptable", "replayOf": rows[0]["tcId"]})  # fmt: skip
     keys = {"macKeys": {str(SERIAL): [maker.secret.hex()]}} if maker.mac else {
         "curve": curve.value,
-        "privateKey": maker.key.private_numbers().private_value.to_bytes(maker.half, "big").hex(),
-        "publicKey": point(maker.key).hex(),
+        "privateKey": maker.key.scalar.hex(),
+        "publicKey": maker.key.point.hex(),
         "trustAnchor": pki.ca.certificate.hex(),
         "psdCertificates": [maker.certificate().hex()],
         "revoked": [],
@@ -206,12 +202,10 @@ def _described(layout: Layout) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _key(entropy: SeededEntropy, curve: Curve) -> ec.EllipticCurvePrivateKey:
-    from cryptography.hazmat.primitives.asymmetric import ec
-
+def _key(entropy: SeededEntropy, curve: Curve) -> Pair:
     facts = CURVES[curve]
     number = int.from_bytes(entropy(facts.half + 8), "big") % (facts.order - 1) + 1
-    return ec.derive_private_key(number, curve_class(curve))
+    return pair(curve, number.to_bytes(facts.half, "big"))
 
 
 def _good(maker: _Maker) -> Iterator[_Test]:
@@ -269,24 +263,28 @@ def _bad_signatures(maker: _Maker) -> Iterator[_Test]:
         return signed + r.to_bytes(half, "big") + s.to_bytes(half, "big")
 
     size = "larger" if 2 * s < order else "smaller"
-    yield _Test(f"n - s in place of s, which is the {size} one", ("HighS",), joined(r, order - s), "valid")
+    # A curve's point and its opposite have one x; in the group of DSA a number and its inverse have nothing in common.
+    opposite = "invalid" if maker.curve is Curve.DSA_1024 else "valid"
+    yield _Test(f"n - s in place of s, which is the {size} one", ("HighS",), joined(r, order - s), opposite)
     yield _Test("r and s swapped", ("SwappedRS",), joined(s, r))
-    for comment, pair in (
+    for comment, values in (
         ("r = 0", (0, s)), ("s = 0", (r, 0)), ("r = s = 0", (0, 0)), ("r = n", (order, s)), ("s = n", (r, order)),
         ("r and s as large as their fields", ((1 << 8 * half) - 1,) * 2),
     ):  # fmt: skip
-        yield _Test(comment, ("RangeCheck",), joined(*pair))
-    wrong = maker.key.sign(signed, ec.ECDSA(hashes.SHA384(), deterministic_signing=True))
-    yield _Test("over SHA-384", ("WrongHash",), signed + raw_signature(wrong, half))
+        yield _Test(comment, ("RangeCheck",), joined(*values))
+    if maker.curve is not Curve.DSA_1024:
+        key = ec.derive_private_key(int.from_bytes(maker.key.scalar, "big"), curve_class(maker.curve))
+        wrong = key.sign(signed, ec.ECDSA(hashes.SHA384(), deterministic_signing=True))
+        yield _Test("over SHA-384", ("WrongHash",), signed + raw_signature(wrong, half))
     another = _key(SeededEntropy(SEED, "another key"), maker.curve)
     yield _Test("by another key", ("WrongKey",), signed + maker.sign(signed, key=another))
     other = Curve.P224 if maker.curve is Curve.P256 else Curve.P256
-    key = _key(SeededEntropy(SEED, "the other curve"), other)
-    made = maker.sign(signed, key=key, curve=other)
+    foreign = _key(SeededEntropy(SEED, "the other curve"), other)
+    made = foreign.sign(signed)
     middle = len(made) // 2
     forms = {"to its length": made[:middle].rjust(half, b"\0")[-half:] + made[middle:].rjust(half, b"\0")[-half:]}
     for comment, form in (forms | {"as it is": made}).items():
-        certificate = maker.pki.issue_psd(point(key), SERIAL, CERTIFICATE, NOW)
+        certificate = maker.pki.issue_psd(foreign.point, SERIAL, CERTIFICATE, NOW)
         yield _Test(f"by a key on {other}, brought {comment}", ("WrongCurve",), signed + form,
                     more={"psdCertificates": [certificate.hex()]})  # fmt: skip
 

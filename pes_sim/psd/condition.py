@@ -80,7 +80,7 @@ class Condition:
 
     def failed(self, problem: SelfTestFailed) -> None:
         """Stops the device for a failed test, unless only what the test vouches for is out of service."""
-        if self._books.state.profile is Profile.FIPS_140_2 or self.tests.stopped:
+        if self._books.state.profile is not Profile.FIPS_140_3 or self.tests.stopped:
             self._halt(problem)
 
     def refusal(self) -> PesError:

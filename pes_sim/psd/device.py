@@ -48,7 +48,7 @@ from pes_sim.psd.records import Kind, Record
 from pes_sim.psd.roles import Role
 from pes_sim.psd.rtc import DeviceClock, Rtc
 from pes_sim.psd.selftest import TestName
-from pes_sim.psd.services import Service
+from pes_sim.psd.services import Service, WithIndiciumKey
 from pes_sim.psd.state import Answer, Snapshot
 from pes_sim.psd.storage import Storage
 
@@ -57,7 +57,7 @@ REQUEST_ID_LENGTH: Final = 16
 # Members looked up once: that takes as long as a call, and stands in the way of every debit.
 _ERROR: Final = State.ERROR
 _STOPPED: Final = frozenset({State.ERROR, State.ZEROIZED})
-_NO_INDICATOR: Final = Profile.FIPS_140_2
+_WITHOUT_INDICATOR: Final = Profile.FIPS_140_2
 
 
 class Psd:
@@ -203,8 +203,11 @@ class Psd:
             self._condition.need(self._needs[service.name])
 
     def _indicator(self, service: Service) -> int:
-        if self._books.state.profile is _NO_INDICATOR:
+        profile = self._books.state.profile
+        if profile is _WITHOUT_INDICATOR:
             return 0
+        if profile is Profile.LEGACY:
+            return 3 * (WithIndiciumKey.SIGN in service.needs)
         return 1 if service.needs else 2
 
     # Changes

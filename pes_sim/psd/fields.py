@@ -70,14 +70,15 @@ FIELDS: Final = (
     Field(4, "software_id", Form.UINT, _U32, "Version of the PSD's software: major, minor, patch, 0; a byte each"),
     Field(5, "layout", Form.TEXT, 64, "Name of the indicium layout"),
     Field(6, "notice", Form.TEXT, 300, "What this device is not: specimen only, assumed layout, reproducible keys"),
-    Field(7, "profile", Form.TEXT, 16, "FIPS 140-2 or FIPS 140-3: which rules the device's self-tests follow"),
+    Field(7, "profile", Form.TEXT, 16, "FIPS 140-2, FIPS 140-3 or legacy: which rules the device follows"),
     Field(8, "regime", Form.TEXT, 8, "IMI or IBI: how long the device may go without its provider"),
     Field(
         9,
         "service_indicator",
         Form.UINT,
-        2,
-        "140-3 profile: 1 for an approved service, 2 for one without security; 140-2 profile: 0",
+        3,
+        "140-3 profile: 1 for an approved service, 2 for one without security; legacy profile: 3 for one that signs "
+        "by an algorithm that is not approved; otherwise 0",
     ),
     # How it is
     Field(10, "state", Form.TEXT, 32, "State of the life cycle"),
@@ -102,7 +103,7 @@ FIELDS: Final = (
     Field(28, "self_tests_passed", Form.TEXTS, 16, "Self-tests whose latest run since power-on passed"),
     Field(29, "self_tests_failed", Form.TEXTS, 16, "Self-tests whose latest run since power-on failed"),
     # Manufacture and authorization
-    Field(30, "public_key", Form.BYTES, 65, "The public key of the PSD's indicia, an uncompressed point"),
+    Field(30, "public_key", Form.BYTES, 128, "The public key of the PSD's indicia, an uncompressed point, or y of DSA"),
     Field(31, "trust_anchor", Form.BYTES, 2048, "The test CA's X.509 certificate, DER"),
     Field(32, "psd_certificate", Form.BYTES, 2048, "The PSD's X.509 certificate, DER"),
     Field(33, "provider_certificate", Form.BYTES, 2048, "The provider's X.509 certificate, DER"),
@@ -110,7 +111,7 @@ FIELDS: Final = (
     Field(35, "customer", Form.TEXT, 64, "The customer's account with the provider (the CMRS account number)"),
     Field(36, "utc_offset_minutes", Form.INT, 14 * 60, "The device's fixed offset from UTC"),
     Field(37, "message_key", Form.BYTES, 65, "The P-256 public key of the PSD's messages, an uncompressed point"),
-    Field(38, "curve", Form.TEXT, 8, "Curve of the indicium key: P-256 or P-224"),
+    Field(38, "curve", Form.TEXT, 8, "Curve of the indicium key: P-256 or P-224; DSA-1024 in the legacy profile"),
     Field(
         39,
         "user_secret",

@@ -16,6 +16,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from pes_sim.errors import BadMessage, FieldError, IntegrityError, PesError
+from pes_sim.indicium import dsa
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -29,15 +30,20 @@ _SHORTEST_WRAPPED: Final = 32
 
 
 class Curve(StrEnum):
-    """The curves of an indicium's signature (FIPS 186-5; P-224 is for the shorter IMI constructs)."""
+    """The curves of an indicium's signature (FIPS 186-5; P-224 is for the shorter IMI constructs). And what is none:
+    the group of DSA-1024, by which IBI was signed, not approved and for the legacy profile alone.
+    """
 
     P256 = "P-256"
     P224 = "P-224"
+    DSA_1024 = "DSA-1024"
 
 
 @dataclass(frozen=True, slots=True)
 class CurveFacts:
-    """`half`: bytes of r, of s and of the private key. `point`: bytes of an uncompressed point. `oid`: in DER."""
+    """`half`: bytes of r, of s and of the private key. `point`: bytes of an uncompressed point, or of y. `class_name`,
+    `oid` (in DER): as others call it; empty where they have no such curve.
+    """
 
     number: int
     order: int
@@ -51,6 +57,7 @@ class CurveFacts:
 CURVES: Final = {
     Curve.P256: CurveFacts(1, P256_ORDER, 32, 65, "SECP256R1", bytes.fromhex("06082a8648ce3d030107")),
     Curve.P224: CurveFacts(2, _P224_ORDER, 28, 57, "SECP224R1", bytes.fromhex("06052b81040021")),
+    Curve.DSA_1024: CurveFacts(3, dsa.Q, dsa.HALF, dsa.PUBLIC, "", b""),
 }
 
 
@@ -91,8 +98,8 @@ class SlotFacts:
 
 
 SLOTS: Final = {
-    Slot.INDICIUM: SlotFacts(1, Use.SIGN, curves=(Curve.P256, Curve.P224)),
-    Slot.NEXT_INDICIUM: SlotFacts(2, Use.SIGN, curves=(Curve.P256, Curve.P224)),
+    Slot.INDICIUM: SlotFacts(1, Use.SIGN, curves=tuple(Curve)),
+    Slot.NEXT_INDICIUM: SlotFacts(2, Use.SIGN, curves=tuple(Curve)),
     Slot.MESSAGE: SlotFacts(3, Use.SIGN, curves=(Curve.P256,)),
     Slot.MAC: SlotFacts(4, Use.MAC, shortest=6, longest=_HMAC_BLOCK),
     Slot.USER: SlotFacts(5, Use.MAC, shortest=6, longest=_HMAC_BLOCK),
@@ -110,7 +117,7 @@ class KeyStore(Protocol):
     """
 
     def generate(self, slot: Slot, curve: Curve = Curve.P256) -> bytes:
-        """Puts a new key pair into the slot; gives its public key as an uncompressed point (SEC 1)."""
+        """Puts a new key pair into the slot; gives its public key as an uncompressed point (SEC 1), or y of DSA."""
         ...
 
     def put(self, slot: Slot, secret: bytes) -> None:
@@ -130,7 +137,7 @@ class KeyStore(Protocol):
         ...
 
     def public_point(self, slot: Slot) -> bytes:
-        """The public key as an uncompressed point (SEC 1): 65 bytes, or 57 on P-224."""
+        """The public key as an uncompressed point (SEC 1): 65 bytes, or 57 on P-224; 128 bytes of DSA."""
         ...
 
     def curve(self, slot: Slot) -> Curve:
@@ -138,7 +145,7 @@ class KeyStore(Protocol):
         ...
 
     def sign(self, slot: Slot, message: bytes) -> bytes:
-        """r and s, big-endian, 32 bytes each, or 28 on P-224: ECDSA with SHA-256 (FIPS 186-5)."""
+        """r and s, big-endian, 32 bytes each, or 28 on P-224: ECDSA with SHA-256 (FIPS 186-5). DSA: 20, with SHA-1."""
         ...
 
     def mac(self, slot: Slot, message: bytes) -> bytes:

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Final
 
 from pes_sim.errors import BadSignature
-from pes_sim.indicium import signature
+from pes_sim.indicium import dsa, signature
+from pes_sim.psd import dsa as psd_dsa
 from pes_sim.psd import keys
 
 # FIPS 180-2, appendix B.1 and B.2 (FIPS 180-4 refers to the same two examples): one block, and padding into a second.
@@ -48,6 +49,16 @@ P224_SIGNATURE: Final = bytes.fromhex(
 )
 
 
+# RFC 6979, A.2.1: DSA with 1,024 bits, SHA-1, message "sample".
+_DSA_KEY: Final = bytes.fromhex("411602cb19a6ccc34494d79d98ef1e7ed5af25f7")
+_DSA_PUBLIC: Final = bytes.fromhex(
+    "5df5e01ded31d0297e274e1691c192fe5868fef9e19a84776454b100cf16f65392195a38b90523e2542ee61871c0440cb87c322fc4b4d2ec"
+    "5e1e7ec766e1be8d4ce935437dc11c3c8fd426338933ebfe739cb3465f4d3668c5e473508253b1e682f65cbdc4fae93c2ea212390e54905a"
+    "86e2223170b44eaa7da5dd9ffcfb7f3b"
+)
+DSA_SIGNATURE: Final = bytes.fromhex("2e1a0c2562b2912caaf89186fb0f42001585da5529efb6b0aff2d7a68eb70ca313022253b9a88df5")
+
+
 def sha_256() -> bytes:
     return b"".join(hashlib.sha256(message).digest() for message in _SHA_MESSAGES)
 
@@ -75,6 +86,14 @@ def sign_p224() -> bytes:
     key = ec.derive_private_key(_P224_KEY, ec.SECP224R1())
     r, s = utils.decode_dss_signature(key.sign(_SAMPLE, keys.signing_algorithm()))
     return r.to_bytes(28, "big") + s.to_bytes(28, "big")
+
+
+def sign_dsa() -> bytes:
+    return psd_dsa.sign(_DSA_KEY, _SAMPLE)
+
+
+def verifies_dsa(signed: bytes) -> bool:
+    return _verifies(dsa.verify, _DSA_PUBLIC, signed)
 
 
 def verifies_p256(signed: bytes) -> bool:

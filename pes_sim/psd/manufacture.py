@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Final, TypeVar
 
 from pes_sim.errors import BadCertificate, FieldError
-from pes_sim.indicium import certificates, signature
+from pes_sim.indicium import certificates, dsa, signature
 from pes_sim.indicium.certificates import Purpose
 from pes_sim.psd import lifecycle, rtc
 from pes_sim.psd.fields import Values
@@ -21,6 +21,10 @@ from pes_sim.psd.state import PsdState
 
 LARGEST_SERIAL: Final = (1 << 32) - 1
 """Of a certificate: it must fit the indicium's four bytes."""
+
+_VERIFY: Final = {
+    Curve.P256: signature.verify_p256, Curve.P224: signature.verify_p224, Curve.DSA_1024: dsa.verify,
+}  # fmt: skip
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
@@ -37,6 +41,7 @@ def initialize(state: PsdState, request: Values, tools: Tools) -> Outcome:
         raise FieldError(
             f"the layout is signed with {tools.curve}, not {curve}", hint="Take the curve of the layout", field="curve"
         )
+    check_profile(profile, curve)
     certificates.check_anchor(request["trust_anchor"])
     point = key_pair(tools, Slot.INDICIUM, curve)
     message_point = key_pair(tools, Slot.MESSAGE, Curve.P256)
@@ -86,11 +91,22 @@ def authorize(state: PsdState, message: Values, tools: Tools) -> Outcome:
 def key_pair(tools: Tools, slot: Slot, curve: Curve) -> bytes:
     """A new pair that has passed the pair-wise consistency test; gives its public point."""
     point = tools.keys.generate(slot, curve)
-    verify = {Curve.P256: signature.verify_p256, Curve.P224: signature.verify_p224}[curve]
+    verify = _VERIFY[curve]
     tools.tests.pairwise(
         lambda message: tools.keys.sign(slot, message), lambda message, made: verify(point, message, made)
     )
     return point
+
+
+def check_profile(profile: Profile, curve: Curve) -> None:
+    """Raises `FieldError` unless indicia may be signed so in that profile."""
+    if (curve is Curve.DSA_1024) is not (profile is Profile.LEGACY):
+        raise FieldError(
+            f"profile {profile} does not go with indicia signed by {curve}",
+            hint=f"{Curve.DSA_1024}, as in the layout ibi_specimen, is not approved: it is in the profile "
+            f"{Profile.LEGACY} alone, and nothing else is",
+            field="profile",
+        )
 
 
 def check_zip(text: str) -> None:

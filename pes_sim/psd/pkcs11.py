@@ -14,7 +14,7 @@ import hmac
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from pes_sim.errors import IntegrityError, KeysGone
+from pes_sim.errors import IntegrityError, KeysGone, PesError
 from pes_sim.psd.keys import (
     CURVES,
     SLOTS,
@@ -83,8 +83,10 @@ class Pkcs11KeyStore:
 
     def generate(self, slot: Slot, curve: Curve = Curve.P256) -> bytes:
         check_pair(slot, curve)
-        self._prepare()
         facts = CURVES[curve]
+        if not facts.oid:
+            raise PesError(f"no token makes a key pair of {curve}", hint="The key store in software does")
+        self._prepare()
         with asking("generate a key pair"):
             from pkcs11 import Attribute, KeyType, MechanismFlag
 

@@ -28,8 +28,8 @@ class WithIndiciumKey(StrEnum):
     """What a service does with the key of the indicia; the algorithm follows from the device's layout: its curve, or
     HMAC where the indicia bear a MAC."""
 
-    SIGN = "ECDSA sign on the curve of the indicia"
-    VERIFY = "ECDSA verify on the same"
+    SIGN = "sign by the key pair of the indicia"
+    VERIFY = "verify by the same"
 
 
 _ALGORITHM: Final[Mapping[tuple[WithIndiciumKey, Curve], Algorithm]] = {
@@ -37,6 +37,8 @@ _ALGORITHM: Final[Mapping[tuple[WithIndiciumKey, Curve], Algorithm]] = {
     (WithIndiciumKey.VERIFY, Curve.P256): Algorithm.ECDSA_P256_VERIFY,
     (WithIndiciumKey.SIGN, Curve.P224): Algorithm.ECDSA_P224_SIGN,
     (WithIndiciumKey.VERIFY, Curve.P224): Algorithm.ECDSA_P224_VERIFY,
+    (WithIndiciumKey.SIGN, Curve.DSA_1024): Algorithm.DSA_1024_SIGN,
+    (WithIndiciumKey.VERIFY, Curve.DSA_1024): Algorithm.DSA_1024_VERIFY,
 }
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pes_sim.entropy import Entropy, child
 from pes_sim.errors import IntegrityError, KeysGone
+from pes_sim.psd import dsa
 from pes_sim.psd.keys import (
     CURVES,
     SLOTS,
@@ -37,9 +39,6 @@ from pes_sim.psd.keys import (
 )
 from pes_sim.psd.vault import Vault
 
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric import ec
-
 MASTER_KEY_LENGTH: Final = 32
 _KEK_LENGTH: Final = 32
 _EXTRA: Final = 8
@@ -47,12 +46,12 @@ _EXTRA: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class _Pair:
-    """A key pair, kept ready: making the object costs more than a signature."""
+class Pair:
+    """A key pair, kept ready: making the object costs more than a signature. `sign` gives r and s over a message."""
 
     curve: Curve
-    half: int
-    key: ec.EllipticCurvePrivateKey
+    point: bytes
+    sign: Callable[[bytes], bytes] = field(repr=False)
     scalar: bytes = field(repr=False)
 
 
@@ -69,7 +68,7 @@ class SoftwareKeyStoreNotForProduction:
         self._master = master
         self._entropy = entropy
         self._vault = vault
-        self._pairs: dict[Slot, _Pair] = {}
+        self._pairs: dict[Slot, Pair] = {}
         self._secrets: dict[Slot, bytes] = {}
 
     def generate(self, slot: Slot, curve: Curve = Curve.P256) -> bytes:
@@ -78,7 +77,7 @@ class SoftwareKeyStoreNotForProduction:
         facts = CURVES[curve]
         draw = child(self._entropy, f"{slot} {curve} {self._fingerprint()}")
         scalar = int.from_bytes(draw(facts.half + _EXTRA), "big") % (facts.order - 1) + 1
-        self._pairs[slot] = _pair(curve, scalar.to_bytes(facts.half, "big"))
+        self._pairs[slot] = pair(curve, scalar.to_bytes(facts.half, "big"))
         return self.public_point(slot)
 
     def put(self, slot: Slot, secret: bytes) -> None:
@@ -104,14 +103,13 @@ class SoftwareKeyStoreNotForProduction:
         return slot in self._pairs or slot in self._secrets
 
     def public_point(self, slot: Slot) -> bytes:
-        return _point(self._pair(slot))
+        return self._pair(slot).point
 
     def curve(self, slot: Slot) -> Curve:
         return self._pair(slot).curve
 
     def sign(self, slot: Slot, message: bytes) -> bytes:
-        pair = self._pair(slot)
-        return raw_signature(pair.key.sign(message, signing_algorithm()), pair.half)
+        return self._pair(slot).sign(message)
 
     def mac(self, slot: Slot, message: bytes) -> bytes:
         return hmac.digest(self._secret(slot, Use.MAC), message, "sha256")
@@ -140,7 +138,7 @@ class SoftwareKeyStoreNotForProduction:
         except InvalidUnwrap:
             raise IntegrityError("the keys cannot be unwrapped: altered, or of another device") from None
         entries = unpack(packed)
-        self._pairs = {slot: _pair(curve, content) for slot, curve, content in entries if curve}
+        self._pairs = {slot: pair(curve, content) for slot, curve, content in entries if curve}
         self._secrets = {slot: content for slot, curve, content in entries if not curve}
 
     def derive(self, purpose: str) -> bytes:
@@ -173,7 +171,7 @@ class SoftwareKeyStoreNotForProduction:
             raise IntegrityError(f"the key-encryption key has {len(kek)} bytes, not {_KEK_LENGTH}")
         return hmac.digest(self.derive("key wrap"), kek, "sha256")
 
-    def _pair(self, slot: Slot) -> _Pair:
+    def _pair(self, slot: Slot) -> Pair:
         try:
             return self._pairs[slot]
         except KeyError:
@@ -186,18 +184,17 @@ class SoftwareKeyStoreNotForProduction:
 
     def _fingerprint(self) -> str:
         """Differs whenever a key pair was generated or promoted; gives nothing away."""
-        points = (f"{slot} {_point(self._pairs[slot]).hex()}" for slot in sorted(self._pairs))
+        points = (f"{slot} {self._pairs[slot].point.hex()}" for slot in sorted(self._pairs))
         return hashlib.sha256(" ".join(points).encode()).hexdigest()
 
 
-def _pair(curve: Curve, scalar: bytes) -> _Pair:
+def pair(curve: Curve, scalar: bytes) -> Pair:
+    """The key pair with that private key."""
+    if curve is Curve.DSA_1024:
+        return Pair(curve, dsa.public(scalar), lambda message: dsa.sign(scalar, message), scalar)
     from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.derive_private_key(int.from_bytes(scalar, "big"), curve_class(curve))
-    return _Pair(curve, CURVES[curve].half, key, scalar)
-
-
-def _point(pair: _Pair) -> bytes:
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    return pair.key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    key, algorithm = ec.derive_private_key(int.from_bytes(scalar, "big"), curve_class(curve)), signing_algorithm()
+    point, half = key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint), CURVES[curve].half
+    return Pair(curve, point, lambda message: raw_signature(key.sign(message, algorithm), half), scalar)

@@ -52,7 +52,7 @@ def test_the_readmes_commands_run_one_after_the_other(tmp_path: Path) -> None:
     assert '"state": "LOCKED"' in output[4]
     assert "OPERATIONAL" in output[5]
     assert "The picture is in imi_std.svg" in output[8]
-    assert "tests in 5 groups" in output[9]
+    assert "tests in 6 groups" in output[9]
     assert "44x44 modules, 114 bytes" in output[10]
     assert "no evidence of postage paid" in output[11]
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
@@ -49,7 +49,7 @@ def test_a_provider_certificate_names_no_device() -> None:
     assert certificates.read(pki().provider.certificate, CA, Purpose.PROVIDER).device == 0
 
 
-def handmade(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, units: list[str]) -> bytes:
+def handmade(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | dsa.DSAPrivateKey, units: list[str]) -> bytes:
     """A certificate as somebody else might make it."""
     name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit) for unit in units])
     return (

@@ -245,7 +245,8 @@ def test_any_bytes_of_the_length_unpack_and_are_kept_whole(payload: bytes) -> No
 
 def test_recognition_goes_by_the_version_byte() -> None:
     assert {version: recognise(bytes([version])).name for version in (0, 57, 80, 99, 201, 202, 204, 255)} == {
-        0: "ibi", 57: "ibi", 80: "ibi", 99: "ibi", 201: "imi_min", 202: "imi_std", 204: "imi_max", 255: "ibi_lite",
+        0: "ibi", 57: "ibi", 80: "ibi", 99: "ibi_specimen", 201: "imi_min", 202: "imi_std", 204: "imi_max",
+        255: "ibi_lite",
     }  # fmt: skip
     with pytest.raises(PayloadError, match="unknown indicia version 100") as caught:
         recognise(bytes([100]))
@@ -281,6 +282,9 @@ def edit(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
     changed = document()
     change(changed)
     return changed
+
+
+LEGACY = {"scheme": "dsa-1024-sha1", "length": 40}
 
 
 def _as_mac_without_its_fields(changed: dict[str, Any]) -> None:
@@ -326,7 +330,9 @@ BAD: list[tuple[str, Callable[[dict[str, Any]], object]]] = [
     ("cannot be checked without the fields mailing_date, psd_serial", _as_mac_without_its_fields),
     ("needs the field provider_id", lambda d: d["field"][1].update(name="provider")),
     ("needs the field provider_id", lambda d: d["field"][1].update(coding="name-le", values={"99": 0x3130})),
-    ("version 1 is IBI's", lambda d: d.update(versions=[1, 1])),
+    ("version 1 does not go with the scheme ecdsa-p256-sha256", lambda d: d.update(versions=[1, 1])),
+    ("version 202 does not go with the scheme dsa-1024-sha1", lambda d: d["signature"].update(LEGACY)),
+    ("version 90 does not go with", lambda d: d.update(versions=[90, 110]) or d["signature"].update(LEGACY)),
     ("unknown coding 'bcd'", lambda d: d["field"][3].update(coding="bcd")),
     ("has 9 bytes; uint-le takes 1 to 8", lambda d: d["field"][3].update(length=9)),
     ("begins at 6, but the one before ends at 5", lambda d: d["field"][3].update(offset=6)),
@@ -451,5 +457,5 @@ def test_a_file_that_is_no_layout_is_named(tmp_path: Path, content: bytes | None
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(LayoutError, match="imi_min, imi_std, imi_max, withdrawal, ibi, ibi_lite"):
+    with pytest.raises(LayoutError, match="imi_min, imi_std, imi_max, withdrawal, ibi_specimen, ibi, ibi_lite"):
         load("imi")

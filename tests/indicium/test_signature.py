@@ -52,7 +52,7 @@ def test_a_key_that_is_no_point_on_the_curve_is_refused() -> None:
 
 
 def test_the_schemes_are_those_that_layouts_name() -> None:
-    assert set(SCHEMES) == {"ecdsa-p256-sha256", "ecdsa-p224-sha256"}
+    assert set(SCHEMES) == {"ecdsa-p256-sha256", "ecdsa-p224-sha256", "dsa-1024-sha1"}
 
 
 def test_a_mac_is_the_first_bytes_of_the_whole_one() -> None:

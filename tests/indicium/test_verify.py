@@ -61,9 +61,9 @@ def test_an_unknown_version_is_one(good: tuple[bytes, Trust]) -> None:
     assert verdict(verify(b"\xcb" + good[0][1:], good[1])) is Verdict.UNKNOWN_VERSION
 
 
-def test_a_real_providers_indicium_is_read_but_its_scheme_is_not_checked(good: tuple[bytes, Trust]) -> None:
+def test_a_real_providers_indicium_is_read_and_is_no_specimen(good: tuple[bytes, Trust]) -> None:
     report = verify(IBI, good[1])
-    assert verdict(report) is Verdict.UNKNOWN_SCHEME
+    assert verdict(report) is Verdict.NOT_A_SPECIMEN
 
 
 def test_another_provider_is_no_specimen(good: tuple[bytes, Trust]) -> None:

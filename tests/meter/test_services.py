@@ -45,10 +45,10 @@ def test_the_self_tests_of_its_psd_can_be_asked_for_at_the_meters_port(tmp_path:
     before = bench.log_sequence()
     outside = Meter(Client(MemoryTransport(bench.device, bench.clock), BY_NAME, SystemEntropy()))
     ran = outside.self_test()
-    assert (len(ran.passed), ran.failed) == (11, [])
+    assert (len(ran.passed), ran.failed) == (13, [])
     bench.psd.fail_self_test(TestName.SHA_256)
     ran = outside.self_test()
-    assert (len(ran.passed), ran.failed) == (10, ["sha-256"])
+    assert (len(ran.passed), ran.failed) == (12, ["sha-256"])
     assert outside.status().state == "ERROR"
     assert bench.log_sequence() == before
 

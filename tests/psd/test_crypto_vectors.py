@@ -22,7 +22,7 @@ from tests import rsp
 def store_with(scalar: bytes) -> SoftwareKeyStoreNotForProduction:
     """The real store, with a private key that a vector dictates."""
     made = SoftwareKeyStoreNotForProduction(bytes(32), SeededEntropy("vectors"), MemoryVault())
-    made._pairs[Slot.INDICIUM] = softkeys._pair(Curve.P256, scalar)
+    made._pairs[Slot.INDICIUM] = softkeys.pair(Curve.P256, scalar)
     return made
 
 

@@ -611,8 +611,8 @@ class Undetermined(SoftwareKeyStoreNotForProduction):
 
         if Undetermined.broken:
             raise KeyStoreFailed("the token was pulled out")
-        pair = self._pair(slot)
-        return raw_signature(pair.key.sign(message, ec.ECDSA(hashes.SHA256())), pair.half)
+        key = ec.derive_private_key(int.from_bytes(self._pair(slot).scalar, "big"), ec.SECP256R1())
+        return raw_signature(key.sign(message, ec.ECDSA(hashes.SHA256())))
 
 
 @pytest.fixture

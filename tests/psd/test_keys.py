@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from pes_sim.errors import BadMessage, FieldError, IntegrityError, KeysGone, PesError
+from pes_sim.indicium import dsa
 from pes_sim.psd.keys import (
     CURVES,
     P256_ORDER,
@@ -96,6 +97,9 @@ def shown(store: KeyStore) -> dict[str, object]:
 def verify(curve: Curve, point: bytes, signature: bytes, message: bytes) -> None:
     half = CURVES[curve].half
     assert len(signature) == 2 * half
+    if curve is Curve.DSA_1024:
+        dsa.verify(point, message, signature)
+        return
     der = utils.encode_dss_signature(int.from_bytes(signature[:half], "big"), int.from_bytes(signature[half:], "big"))
     key = ec.EllipticCurvePublicKey.from_encoded_point(curve_class(curve), point)
     key.verify(der, message, ec.ECDSA(hashes.SHA256()))
@@ -104,7 +108,7 @@ def verify(curve: Curve, point: bytes, signature: bytes, message: bytes) -> None
 # Signing.
 
 
-@pytest.mark.parametrize("curve", Curve)
+@pytest.mark.parametrize("curve", [Curve.P256, Curve.P224])
 def test_signatures_are_those_of_rfc_6979(curve: Curve) -> None:
     scalar, sample, test = RFC6979[curve]
     key = ec.derive_private_key(scalar, curve_class(curve))
@@ -123,8 +127,12 @@ def test_r_and_s_have_their_length_whatever_their_der_looks_like() -> None:
 @pytest.mark.parametrize(("slot", "curve"), [(slot, curve) for slot in PAIRS for curve in SLOTS[slot].curves])
 def test_another_library_verifies_what_was_signed(bench: Bench, slot: Slot, curve: Curve) -> None:
     store = bench.open()
+    if curve is Curve.DSA_1024 and isinstance(bench, TokenBench):
+        with pytest.raises(PesError, match="no token makes a key pair of DSA-1024"):
+            store.generate(slot, curve)
+        return
     point = store.generate(slot, curve)
-    assert (len(point), point[0], store.public_point(slot), store.curve(slot)) == (CURVES[curve].point, 4, point, curve)
+    assert (len(point), store.public_point(slot), store.curve(slot)) == (CURVES[curve].point, point, curve)
     for message in (b"", b"message", bytes(1000)):
         verify(curve, point, store.sign(slot, message), message)
 

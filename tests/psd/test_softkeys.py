@@ -38,7 +38,7 @@ def store(seed: str = "keys", vault: Vault | None = None, entropy: Entropy | Non
     return SoftwareKeyStoreNotForProduction(MASTER, entropy or SeededEntropy(seed), vault or MemoryVault())
 
 
-@pytest.mark.parametrize("curve", Curve)
+@pytest.mark.parametrize("curve", [Curve.P256, Curve.P224])
 @pytest.mark.parametrize("byte", [0x00, 0x5A, 0xFF])
 def test_a_key_is_made_with_64_extra_random_bits_as_fips_186_5_says(curve: Curve, byte: int) -> None:
     made = store(entropy=Bytes(byte))
@@ -48,7 +48,7 @@ def test_a_key_is_made_with_64_extra_random_bits_as_fips_186_5_says(curve: Curve
     assert made.generate(Slot.INDICIUM, curve) == point
 
 
-@pytest.mark.parametrize("curve", Curve)
+@pytest.mark.parametrize("curve", [Curve.P256, Curve.P224])
 def test_the_tables_name_the_curves_orders(curve: Curve) -> None:
     # The order's own multiple is no private key, and one less is the largest.
     order = CURVES[curve].order

@@ -167,7 +167,8 @@ def test_a_layout_of_ones_own_serves_from_wherever_the_meter_is_opened(
 def test_a_meter_is_made_for_a_standard_and_for_a_regime_and_keeps_them(
     tmp_path: Path, profile: Profile, regime: Regime
 ) -> None:
-    create(tmp_path / "m1", profile=profile, regime=regime)
+    layout = "ibi_specimen" if profile is Profile.LEGACY else "imi_std"
+    create(tmp_path / "m1", profile=profile, regime=regime, layout=layout)
     for _ in range(2):
         with VirtualMeter(tmp_path / "m1") as meter:
             info = meter.info()

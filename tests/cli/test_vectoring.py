@@ -13,4 +13,4 @@ def test_the_file_is_written_as_it_is_published(cli: Cli, tmp_path: Path) -> Non
     result = cli("vectors", "--out", tmp_path / "v.json")
     assert (result.code, result.err) == (0, "")
     assert (tmp_path / "v.json").read_bytes() == PUBLISHED.read_bytes()
-    assert "tests in 5 groups" in result.out
+    assert "tests in 6 groups" in result.out

@@ -182,7 +182,7 @@ class Nvram:
         """The records from number `sequence` on, a segment at a time.
 
         Raises `IntegrityError` where one is missing, `StorageFailed` where one is that opening need not read: a device
-        that lost a part of its log still knows its registers.
+        that lost a part of its log still knows its registers. `next_record` says where the log goes on.
         """
         for index, (_, name) in enumerate(self._firsts):
             following = self._firsts[index + 1][0] if index + 1 < len(self._firsts) else self.sequence + 1
@@ -196,7 +196,9 @@ class Nvram:
         except IntegrityError as problem:
             if not old:
                 raise
-            raise StorageFailed(f"the log cannot be read: {problem.message}", hint=_PUT_BACK) from None
+            raise StorageFailed(
+                f"the log cannot be read: {problem.message}", hint=_PUT_BACK, next_record=last + 1
+            ) from None
 
     def take_recovered(self) -> list[Record]:
         """The records of the newest two segments, oldest first. Given once: they need not stay in memory."""

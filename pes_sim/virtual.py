@@ -40,6 +40,7 @@ from pes_sim.meter.device import MeterDevice
 from pes_sim.meter.home import MeterHome, StoredClock, check_place, create_home, finish_home, open_home
 from pes_sim.meter.meter import Caller, LocalCaller, Meter, MeterStatus
 from pes_sim.meter.services import BY_NAME
+from pes_sim.meter.store import MeterStore
 from pes_sim.money import dollars, mills
 from pes_sim.provider.centre import DataCentre
 from pes_sim.provider.pki import pem
@@ -376,14 +377,12 @@ class VirtualMeter(Meter):
                 hint="pes-sim meter withdraw DIR", state=state,
             )  # fmt: skip
         told = self._told(printed, "settle")
-        with contextlib.suppress(IntegrityError):  # of one that has stopped they cannot be read
-            found = self.registers()
-            if told.ascending_mills < found.ascending_mills or told.piece_count < found.piece_count:
-                raise UsageError(
-                    f"the PSD's registers show {found.piece_count} pieces of {dollars(found.ascending_mills)}, more "
-                    "than that",
-                    hint="What was printed is at least what it says",
-                )
+        spent = self._device.spent
+        if told.ascending_mills < spent.ascending or told.piece_count < spent.pieces:
+            raise UsageError(
+                f"the PSD's registers show {spent.pieces} pieces of {dollars(spent.ascending)}, more than that",
+                hint="What was printed is at least what it can still read",
+            )
         return self.centre.settle(self._home.config.psd_serial, **asdict(told))
 
     def printed_by_database(self) -> PrintedSoFar | None:
@@ -421,15 +420,7 @@ class VirtualMeter(Meter):
                 "the meter's database does not show what was printed: it is empty, or pieces are missing in it",
                 hint=f"Say what was printed: pes-sim meter {command} DIR --used DOLLARS --pieces N [--zero-pieces N]",
             )
-        try:
-            pieces, postage = self._home.store.totals()
-        except StorageFailed:
-            return told
-        if told.ascending_mills < postage or told.piece_count < pieces:
-            raise UsageError(
-                f"the meter's database shows {pieces} pieces of {dollars(postage)}, more than that",
-                hint="What was printed is at least what is in there",
-            )
+        _check_database(self._home.store, told)
         return told
 
     def _say_the_least(self, problem: PesError) -> None:
@@ -572,6 +563,19 @@ class _Outlet:
                     meter.observer(Happening.REQUEST)
 
 
+def _check_database(store: MeterStore, told: PrintedSoFar) -> None:
+    """Raises `UsageError` where a meter's database shows more than was told; one that cannot be read shows nothing."""
+    try:
+        pieces, postage = store.totals()
+    except StorageFailed:
+        return
+    if told.ascending_mills < postage or told.piece_count < pieces:
+        raise UsageError(
+            f"the meter's database shows {pieces} pieces of {dollars(postage)}, more than that",
+            hint="What was printed is at least what is in there",
+        )
+
+
 def _begin_trace(path: Path) -> Trace:
     from pes_sim.link.trace import Trace
 
@@ -657,6 +661,10 @@ def settle(directory: Path, printed: PrintedSoFar | None = None) -> int:
         if (directory / "psd").is_dir():
             lock = DirectoryLock(directory / "psd")
             opened.callback(lock.release)
+        if (directory / "meter.sqlite").exists():
+            store = MeterStore(directory / "meter.sqlite", later=True)
+            opened.callback(store.close)
+            _check_database(store, printed)
         clock: Clock = StoredClock(directory / "clock.json") if config.clock == "virtual" else SystemClock()
         entropy: Entropy = SeededEntropy(config.seed) if config.seed else SystemEntropy()
         centre = DataCentre(directory / "provider", clock=clock, entropy=child(entropy, "provider"))

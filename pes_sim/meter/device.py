@@ -43,6 +43,7 @@ from pes_sim.psd.fields import BY_NAME as FIELDS
 from pes_sim.psd.fields import Values, check, check_all, pack, unpack
 from pes_sim.psd.piece import ASKED_BESIDES, PieceKind, today
 from pes_sim.psd.policy import Regime
+from pes_sim.psd.registers import Registers
 from pes_sim.psd.selftest import TestName
 from pes_sim.psd.services import BY_NAME as PSD_SERVICES
 from pes_sim.psd.services import Service
@@ -151,6 +152,11 @@ class MeterDevice:
     def standing(self) -> tuple[str, tuple[str, ...]]:
         """See `Psd.standing`."""
         return self._psd.standing
+
+    @property
+    def spent(self) -> Registers:
+        """See `Psd.spent`."""
+        return self._psd.spent
 
     @property
     def complaint(self) -> str:
@@ -323,8 +329,8 @@ class MeterDevice:
             self._compared = True
 
     def _catch_up(self, now: int) -> None:
-        """Takes over from the PSD's log what a power cut, or a full disk, kept out of the store; also what lies behind a
-        part of it that cannot be read. Raises `StorageFailed` where nothing says that it will not do the next time.
+        """Takes over from the PSD's log what a power cut, or a full disk, kept out of the store; also what lies behind
+        a part of it that cannot be read. Raises `StorageFailed` where it may go well the next time.
         """
         following = self._store.complete_up_to() + 1
         while following and self._ask("get_status", {})["log_sequence"] >= following:

@@ -235,8 +235,6 @@ def open_home(directory: Path) -> MeterHome:
     if replacing.is_unfinished(directory):  # another process has begun to restore it since, and was cut off
         home.close()
         return open_home(directory)
-    if config.clock == "virtual":  # another process may have moved it on before it let go of the directory
-        home.clock = StoredClock(directory / "clock.json")
     return home
 
 

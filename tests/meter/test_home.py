@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from pes_sim.clock import DAY, HOUR, SystemClock, VirtualClock
+from pes_sim.clock import HOUR, SystemClock, VirtualClock
 from pes_sim.errors import (
     BadCertificate,
     DirectoryInUse,
@@ -35,7 +35,7 @@ from pes_sim.meter.config import MeterConfig, check_new, read_config
 from pes_sim.meter.home import StoredClock, check_place, open_home
 from pes_sim.meter.store import DepartmentTotal
 from pes_sim.psd.device import Psd
-from pes_sim.psd.storage import FileStorage, write_atomically
+from pes_sim.psd.storage import write_atomically
 from pes_sim.virtual import DEFAULT_START, VirtualMeter, create
 from tests.meter.bench import SMALL_BANK
 from tests.meter.made import CUSTOMER, FUNDS, SERIAL, copy_of_a_meter
@@ -331,21 +331,6 @@ def test_with_a_broken_database_registers_are_read_and_nothing_is_printed(direct
         assert meter.registers().piece_count == 0
         (directory / "meter.sqlite").write_bytes(intact)  # put back while the meter is on
         meter.print_piece(department="100")
-
-
-def test_a_clock_that_another_process_moves_on_before_it_lets_go_is_not_put_back(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with VirtualMeter(directory) as meter:
-        before = meter.clock.now()
-
-    def held_until_now(psd: Path) -> FileStorage:
-        write_atomically(directory / "clock.json", json.dumps({"now": before + DAY}).encode())
-        return FileStorage(psd)
-
-    monkeypatch.setattr("pes_sim.meter.home.FileStorage", held_until_now)
-    with VirtualMeter(directory) as meter:
-        assert meter.clock.now() == before + DAY
 
 
 def test_without_the_providers_database_the_meter_prints_and_its_refill_says_what_is_wrong(directory: Path) -> None:

@@ -5,28 +5,23 @@ A directory is made by `create` and opened by `VirtualMeter`; a meter at the oth
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
-from enum import StrEnum
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pes_sim.clock import Clock, SystemClock, VirtualClock
+from pes_sim.clock import Clock, SystemClock
+from pes_sim.controls import Happening, self_tests
 from pes_sim.entropy import Entropy, SeededEntropy, SystemEntropy, child
 from pes_sim.errors import (
-    BadMessage,
     DirectoryInUse,
     FieldError,
     HostileDirectory,
     IntegrityError,
-    PesError,
-    RefusedByProvider,
-    RefusedInState,
     StorageFailed,
     UsageError,
 )
@@ -40,24 +35,29 @@ from pes_sim.meter.device import MeterDevice
 from pes_sim.meter.home import MeterHome, StoredClock, check_place, create_home, finish_home, open_home
 from pes_sim.meter.meter import Caller, LocalCaller, Meter, MeterStatus
 from pes_sim.meter.services import BY_NAME
-from pes_sim.money import dollars, mills
+from pes_sim.meter.store import MeterStore
+from pes_sim.money import mills
 from pes_sim.provider.centre import DataCentre
 from pes_sim.provider.pki import pem
 from pes_sim.psd.faults import Fault, PowerCut
 from pes_sim.psd.fields import Values
-from pes_sim.psd.lifecycle import Lock, State
+from pes_sim.psd.lifecycle import Lock
 from pes_sim.psd.locks import LOCKS
-from pes_sim.psd.owned import OwnDirectory
 from pes_sim.psd.policy import Regime
 from pes_sim.psd.profile import Profile
 from pes_sim.psd.rtc import Rtc
-from pes_sim.psd.selftest import TestName
 from pes_sim.psd.storage import DirectoryLock, write_atomically
+from pes_sim.recovering import PrintedSoFar, Recovering, check_database
 
 if TYPE_CHECKING:
     from pes_sim.link.line.line import Line
     from pes_sim.link.ports.switchboard import Switchboard
     from pes_sim.link.trace import Trace
+
+__all__ = [
+    "DEFAULT_DEPARTMENTS", "DEFAULT_START", "PROVIDERS_LOCKS", "Happening", "PrintedSoFar", "VirtualMeter", "connect",
+    "create", "settle",
+]  # fmt: skip
 
 DEFAULT_DEPARTMENTS: Mapping[str, str] = {"100": "General"}
 DEFAULT_START = 1_767_625_200 * 1_000_000
@@ -74,24 +74,7 @@ _ORDERS: Final[Mapping[str, str]] = {
 """Services of the PSD that the meter passes on, with the kind of message that orders them."""
 
 
-@dataclass(frozen=True, slots=True)
-class PrintedSoFar:
-    """What a meter has printed in its life: postage in mills, pieces, and how many of these were of zero value."""
-
-    ascending_mills: int
-    piece_count: int
-    zero_piece_count: int = 0
-
-
-class Happening(StrEnum):
-    """What an observer of a virtual meter is told of."""
-
-    REQUEST = "request"
-    CUT = "power cut"
-    POWER = "power back"
-
-
-class VirtualMeter(Meter):
+class VirtualMeter(Recovering):
     """A meter in this process, powered on, with `clock` and `centre` beside it. Use it in a `with`.
 
     Without a directory it is a fresh meter, checked in, that is gone after the `with`; with one it is the meter that
@@ -113,7 +96,7 @@ class VirtualMeter(Meter):
         line: Line | None = None,
         trace: Path | None = None,
     ) -> None:
-        failing = _self_tests(failing_self_tests)
+        failing = self_tests(failing_self_tests)
         self._turn = threading.RLock()
         """Whoever asks the device, or switches it off and on, has it: two devices on one medium would both debit."""
         self.on_cut: Callable[[], None] = lambda: None
@@ -151,164 +134,6 @@ class VirtualMeter(Meter):
         """The meter's directory."""
         return self._home
 
-    def power_on(self) -> None:
-        """The power comes back after a cut; or it goes and comes back. What is under way is finished first."""
-        with self._turn:
-            if self.powered:
-                self._gone()
-            self._device = self._switch_on()
-            self._off, self._seen_powered = False, True
-            self._tell(Happening.POWER)
-        self.tell_hosts()
-
-    def _switch_on(self) -> MeterDevice:
-        while True:
-            if self.medium is not None:
-                self.medium.power_on()
-            with contextlib.suppress(PowerCut):  # a cut that comes just now
-                return self._home.power_on(self.centre if self._lan else None)
-
-    # The bench's controls. Each takes its turn, so that nothing happens in the middle of a request.
-
-    @property
-    def turn(self) -> threading.RLock:
-        """Whoever has it is alone with the meter: no port asks anything, and no other control is used."""
-        return self._turn
-
-    @property
-    def powered(self) -> bool:
-        """Whether it has power."""
-        return not self._off and (self.medium is None or self.medium.powered)
-
-    def cut_power(self) -> None:
-        """The power goes between two requests, and stays away until `power_on`: ports are silent, and whoever asks in
-        this process gets `PowerCut`. What was answered is durable.
-        """
-        with self._turn:
-            if self.medium is not None:
-                self.medium.cut()
-            self._off = True
-            self._gone()
-
-    def come_back(self) -> None:
-        """The power comes back after a cut that the medium was told to make, not after `cut_power`."""
-        with self._turn:
-            if not self.powered and not self._off:
-                self.power_on()
-                self.on_cut()
-
-    @property
-    def lan(self) -> bool:
-        """Whether its LAN is plugged in."""
-        return self._lan
-
-    def plug_lan(self, plugged: bool) -> None:
-        """Plugs its LAN in or out. Without it nothing reaches its data centre; an exchange under way is over first."""
-        with self._turn:
-            self._lan = plugged
-            self._device.centre = self.centre if plugged else None
-
-    def tamper(self) -> None:
-        """The tamper input of its PSD, which then has no keys any more; without power too, from its battery.
-
-        Raises `StorageFailed` when the medium would not let go of the keys. The PSD is out of service all the same.
-        """
-        with self._turn:
-            powered = self.powered
-            try:
-                # A device of before the cut may be over files that were exchanged since: it must not write any more.
-                device = self._device if powered else self._switch_on()
-                # A cut that comes just now takes the record of it with it: the next power-on finds the keys gone.
-                with contextlib.suppress(PowerCut):
-                    device.tamper()
-            finally:
-                if not powered and self.medium is not None:
-                    self.medium.cut()
-            if not self.powered:
-                self._gone()
-        self.tell_hosts()
-
-    def fail_self_test(self, name: str, *, fails: bool = True) -> None:
-        """From its next run on a self-test fails, or no longer does. Raises `UsageError` for an unknown one."""
-        names = _self_tests([name])
-        with self._turn:
-            self._home.failing = self._home.failing | names if fails else self._home.failing - names
-            for test in names:
-                self._device.fail_self_test(test, fails=fails)
-
-    @property
-    def failing_self_tests(self) -> tuple[str, ...]:
-        """Those that are made to fail."""
-        return tuple(sorted(self._home.failing))
-
-    def fail_storage(self, fault: Fault) -> None:
-        """Something goes wrong with the PSD's medium; the fault's operation is counted from now."""
-        with self._turn:
-            if self.medium is None:
-                self.medium = self._home.fail(())
-            self.medium.add(replace(fault, at=self.medium.operations + fault.at))
-
-    def mend_storage(self) -> None:
-        """Nothing is wrong with the PSD's medium any more. What it has lost stays lost."""
-        with self._turn:
-            if self.medium is not None:
-                self.medium.mend()
-
-    @contextlib.contextmanager
-    def at_rest(self) -> Iterator[OwnDirectory]:
-        """Inside, nothing is asked and the clock stands still: the directory can be copied. Gives its open `psd/`."""
-        with self._turn, ExitStack() as stopped:
-            if isinstance(self.clock, VirtualClock) and (rate := self.clock.rate):
-                self.clock.run(0)
-                stopped.callback(self.clock.run, rate)
-            if isinstance(self.clock, StoredClock):
-                self.clock.save()
-            yield self._home.inside
-
-    @contextlib.contextmanager
-    def without_files(self) -> Iterator[OwnDirectory]:
-        """Inside, it has no power and no file of its device is open, for whoever exchanges them; the directory stays
-        held. Afterwards the power is as it was, and ports and clock are the same. Gives its open `psd/`.
-        """
-        with self._turn:
-            powered, off = self.powered, self._off
-            self.cut_power()
-            try:
-                yield self._home.let_go()
-            finally:
-                if powered:
-                    self.power_on()
-                elif not off:
-                    self._off = False  # a cut that the next request at a port ends
-
-    @property
-    def standing(self) -> tuple[str, tuple[str, ...]]:
-        """The PSD's state and its reasons to be locked, as they were last written down."""
-        return self._device.standing
-
-    def _gone(self) -> None:
-        if self._seen_powered:
-            self._seen_powered = False
-            self._tell(Happening.CUT)
-
-    def _tell(self, what: Happening) -> None:
-        if self.observer is not None:
-            self.observer(what)
-
-    def advance(self, microseconds: int) -> None:
-        """Moves a virtual clock on. Raises `UsageError` when the meter runs on the real one."""
-        self._virtual_clock().advance(microseconds)
-        self.tell_hosts()
-
-    def run_clock(self, rate: float) -> None:
-        """Lets a virtual clock run, so many times as fast as the machine's; 0 stops it. Raises as `advance`."""
-        self._virtual_clock().run(rate)
-
-    def _virtual_clock(self) -> VirtualClock:
-        if not isinstance(self.clock, VirtualClock):
-            raise UsageError("this meter runs on the real clock, which only time moves", hint="Make a virtual one")
-        return self.clock
-
     def order(self, service: str, **fields: object) -> MeterStatus:
         """Has the provider order something of the PSD: `lock`, `unlock`, `set_time` or `reauthorize`; gives the status.
 
@@ -333,119 +158,6 @@ class VirtualMeter(Meter):
         """
         held = [reason for reason in self.status().lock_reasons if reason in PROVIDERS_LOCKS]
         return self.order("unlock", lock_reasons=list(reasons) or held)
-
-    def recover(self, printed: PrintedSoFar | None = None) -> MeterStatus:
-        """Has the provider bring back a meter whose PSD has lost its registers, a part of its log, or the provider's
-        trust: an older image, or an order that it was never given. It is locked then, until `unlock`.
-
-        `printed` is what it printed in its life. Without it the meter's own database is the evidence. Raises
-        `UsageError` where that is none, or knows of more; `RefusedByProvider` or `BadMessage` for less than the meter
-        has reported, or than its PSD can still read; `RefusedInState` where there is nothing to recover.
-        """
-        self._check_recoverable()
-        told = self._told(printed, "recover")
-        serial, challenge = self._home.config.psd_serial, self._caller.call("challenge", {})
-        try:
-            message = self.centre.recover(serial, challenge, **asdict(told))
-            self._caller.call("recover", {"message": message})
-        except (RefusedByProvider, BadMessage) as problem:
-            self._say_the_least(problem)
-            raise
-        self._caller = self._new_caller()  # what a seed gave after records that are lost, it must not give again
-        return self.status()
-
-    @property
-    def complaint(self) -> str:
-        """What is wrong between the meter's database and its PSD, as far as anybody has looked; empty for nothing."""
-        return self._device.complaint
-
-    @property
-    def lost(self) -> bool:
-        """Whether that is a part of the PSD's log that it has lost; `recover` is the way out."""
-        return self._device.lost
-
-    def settle(self, printed: PrintedSoFar | None = None) -> int:
-        """Has the provider settle a meter that cannot come back: gives what was paid back, in mills. For good.
-
-        `printed` as for `recover`, and it raises for the same reasons; `RefusedInState` for a meter that can serve.
-        """
-        state = self.status().state
-        if state in (State.OPERATIONAL, State.LOCKED) and self._home.secret():
-            raise RefusedInState(
-                f"the meter is {state}: it can be withdrawn, and then states itself what is left",
-                hint="pes-sim meter withdraw DIR", state=state,
-            )  # fmt: skip
-        told = self._told(printed, "settle")
-        with contextlib.suppress(IntegrityError):  # of one that has stopped they cannot be read
-            found = self.registers()
-            if told.ascending_mills < found.ascending_mills or told.piece_count < found.piece_count:
-                raise UsageError(
-                    f"the PSD's registers show {found.piece_count} pieces of {dollars(found.ascending_mills)}, more "
-                    "than that",
-                    hint="What was printed is at least what it says",
-                )
-        return self.centre.settle(self._home.config.psd_serial, **asdict(told))
-
-    def printed_by_database(self) -> PrintedSoFar | None:
-        """What the meter's database shows to have been printed; None where it is no evidence. What the PSD's own port
-        printed since the meter last looked, and what was printed after the newest piece in it, is not in there.
-        """
-        self.departments()  # pieces that wait for the database are taken over first, or this raises
-        found = self._home.store.evidence()
-        return PrintedSoFar(*found) if found else None
-
-    def _check_recoverable(self) -> None:
-        status = self.status()
-        if status.state not in BY_NAME["recover"].states:
-            raise RefusedInState(f"the meter is {status.state}: there is nothing to recover", state=status.state)
-        if not self.info()["psd_serial"]:
-            raise IntegrityError(
-                f"nothing is left in {self._home.directory / 'psd'} that says which PSD this is, and nothing can be "
-                "recovered",
-                hint="The provider can settle it: pes-sim meter settle DIR --used DOLLARS --pieces N",
-            )
-        if status.state == State.ERROR or {Lock.ROLLBACK_FOUND, Lock.REGISTER_FAULT} & set(status.lock_reasons):
-            return
-        with contextlib.suppress(StorageFailed):
-            self.departments()  # compares database and registers
-        if not (self.complaint or self.centre.waits_for(self._home.config.psd_serial)):
-            raise RefusedInState(f"the meter is {status.state}: there is nothing to recover", state=status.state)
-
-    def _told(self, printed: PrintedSoFar | None, command: str) -> PrintedSoFar:
-        """What was printed, by whoever says it, or by the meter's database. Raises `UsageError` where that knows of
-        more, or is no evidence; one that cannot be read knows of nothing.
-        """
-        told = printed or self.printed_by_database()
-        if told is None:
-            raise UsageError(
-                "the meter's database does not show what was printed: it is empty, or pieces are missing in it",
-                hint=f"Say what was printed: pes-sim meter {command} DIR --used DOLLARS --pieces N [--zero-pieces N]",
-            )
-        try:
-            pieces, postage = self._home.store.totals()
-        except StorageFailed:
-            return told
-        if told.ascending_mills < postage or told.piece_count < pieces:
-            raise UsageError(
-                f"the meter's database shows {pieces} pieces of {dollars(postage)}, more than that",
-                hint="What was printed is at least what is in there",
-            )
-        return told
-
-    def _say_the_least(self, problem: PesError) -> None:
-        """Adds what would be enough, as far as provider, PSD and database know, to a refusal of too little."""
-        if "ascending_mills" not in problem.detail:
-            return
-        names = PrintedSoFar.__slots__
-        known = [[int(str(problem.detail.get(name, 0))) for name in names]]
-        with contextlib.suppress(StorageFailed):
-            pieces, postage = self._home.store.totals()
-            known.append([postage, pieces, 0])
-        used, pieces, zero = (max(values) for values in zip(*known, strict=True))
-        problem.hint += (
-            f". At least: pes-sim meter recover DIR --used {dollars(used)[1:].replace(',', '')} --pieces {pieces}"
-            f" --zero-pieces {zero}"
-        )
 
     def _new_caller(self) -> Caller:
         """For requests of its own: their ids differ from power-on to power-on, where a seed would repeat them."""
@@ -490,11 +202,6 @@ class VirtualMeter(Meter):
     def serve_psd_pty(self) -> str:
         """Puts its PSD alone on a pseudo-terminal; gives its path."""
         return self.serve_psd().path
-
-    def tell_hosts(self) -> None:
-        """Has every port look for what is new to hosts that have subscribed. Nobody else notices (docs/protocol.md)."""
-        for server in list(self._servers.values()):
-            server.poke()
 
     def _serve(self, uri: str, endpoint: Endpoint, line: Line | None, board: Switchboard | None) -> Server:
         server = self._servers.get((endpoint.kind, uri))
@@ -578,14 +285,6 @@ def _begin_trace(path: Path) -> Trace:
     return Trace(path)
 
 
-def _self_tests(names: Iterable[str]) -> frozenset[TestName]:
-    known = {test.value: test for test in TestName}
-    wrong = [name for name in names if name not in known]
-    if wrong:
-        raise UsageError(f"there is no self-test {wrong[0]!r}", hint=f"Known: {', '.join(known)}")
-    return frozenset(known[name] for name in names)
-
-
 def create(
     directory: Path,
     *,
@@ -657,6 +356,10 @@ def settle(directory: Path, printed: PrintedSoFar | None = None) -> int:
         if (directory / "psd").is_dir():
             lock = DirectoryLock(directory / "psd")
             opened.callback(lock.release)
+        if (directory / "meter.sqlite").exists():
+            store = MeterStore(directory / "meter.sqlite", later=True)
+            opened.callback(store.close)
+            check_database(store, printed)
         clock: Clock = StoredClock(directory / "clock.json") if config.clock == "virtual" else SystemClock()
         entropy: Entropy = SeededEntropy(config.seed) if config.seed else SystemEntropy()
         centre = DataCentre(directory / "provider", clock=clock, entropy=child(entropy, "provider"))

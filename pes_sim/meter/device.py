@@ -43,6 +43,7 @@ from pes_sim.psd.fields import BY_NAME as FIELDS
 from pes_sim.psd.fields import Values, check, check_all, pack, unpack
 from pes_sim.psd.piece import ASKED_BESIDES, PieceKind, today
 from pes_sim.psd.policy import Regime
+from pes_sim.psd.registers import Registers
 from pes_sim.psd.selftest import TestName
 from pes_sim.psd.services import BY_NAME as PSD_SERVICES
 from pes_sim.psd.services import Service
@@ -106,7 +107,7 @@ class MeterDevice:
         """Whether that is a part of the PSD's log that it has lost: the store knows more than it."""
         self._compared = False
         self._look_again()
-        with contextlib.suppress(StorageFailed):  # said again to whoever needs the store
+        with contextlib.suppress(IntegrityError, StorageFailed):  # said again to whoever needs the store, or the PSD
             self._bring_up_to_date(clock.now())
 
     def execute(self, name: str, request: Values, *, request_id: bytes, now: int) -> Values:
@@ -151,6 +152,11 @@ class MeterDevice:
     def standing(self) -> tuple[str, tuple[str, ...]]:
         """See `Psd.standing`."""
         return self._psd.standing
+
+    @property
+    def spent(self) -> Registers:
+        """See `Psd.spent`."""
+        return self._psd.spent
 
     @property
     def complaint(self) -> str:
@@ -289,7 +295,10 @@ class MeterDevice:
             self._waiting.clear()
 
     def _make_safe(self, now: int) -> None:
+        """Raises `StorageFailed` where the log cannot be taken over now: a receipt would let go of what nobody has."""
         self._store_waiting()
+        if not self._lost:
+            self._complaint = ""  # what could not be read then may be readable now
         self._bring_up_to_date(now)
         self._store.sync()
 
@@ -320,14 +329,19 @@ class MeterDevice:
             self._compared = True
 
     def _catch_up(self, now: int) -> None:
-        """Takes over from the PSD's log what a power cut, or a full disk, kept out of the store."""
+        """Takes over from the PSD's log what a power cut, or a full disk, kept out of the store; also what lies behind
+        a part of it that cannot be read. Raises `StorageFailed` where it may go well the next time.
+        """
         following = self._store.complete_up_to() + 1
         while following and self._ask("get_status", {})["log_sequence"] >= following:
             try:
                 answer = self._session.execute("read_log", {"first_record": following}, request_id=b"", now=now)
             except StorageFailed as problem:
+                if "next_record" not in problem.detail:
+                    raise
                 self._complaint = f"the PSD's log cannot be read to the end: {problem.message}"
-                return
+                following = int(str(problem.detail["next_record"]))
+                continue
             entries = [unpack(entry) for entry in answer["entries"]]
             pieces = [self._piece(entry) for entry in entries if entry["piece_kind"] != PieceKind.REPRINT.label]
             for code in sorted({piece.department for piece in pieces}):

@@ -45,6 +45,7 @@ from pes_sim.psd.outcome import Tools
 from pes_sim.psd.profile import Profile
 from pes_sim.psd.reading import Reader
 from pes_sim.psd.records import Kind, Record
+from pes_sim.psd.registers import Registers
 from pes_sim.psd.roles import Role
 from pes_sim.psd.rtc import DeviceClock, Rtc
 from pes_sim.psd.selftest import TestName
@@ -147,6 +148,12 @@ class Psd:
         s = self._books.state
         stopped = s.lifecycle in _STOPPED
         return s.lifecycle.value, (s.fault,) if stopped else tuple(s.locks)
+
+    @property
+    def spent(self) -> Registers:
+        """The registers of the newest record that it can still read: what it spent is that much at least."""
+        known = self._books.last_known()
+        return known.registers if known else Registers()
 
     def log_out(self) -> None:
         """Ends the session of whoever is there."""

@@ -188,7 +188,7 @@ class Nvram:
         """The records from number `sequence` on, a segment at a time.
 
         Raises `IntegrityError` where one is missing, `StorageFailed` where one is that opening need not read: a device
-        that lost a part of its log still knows its registers.
+        that lost a part of its log still knows its registers. `next_record` says where the log goes on.
         """
         for index, (_, name) in enumerate(self._firsts):
             following = self._firsts[index + 1][0] if index + 1 < len(self._firsts) else self.sequence + 1
@@ -198,11 +198,13 @@ class Nvram:
 
     def _whole(self, name: str, last: int, old: bool) -> list[Record]:
         try:
-            return self._scan(name, last)
+            return self._scan(name, last, some=False)
         except IntegrityError as problem:
             if not old:
                 raise
-            raise StorageFailed(f"the log cannot be read: {problem.message}", hint=_PUT_BACK) from None
+            raise StorageFailed(
+                f"the log cannot be read: {problem.message}", hint=_PUT_BACK, next_record=last + 1
+            ) from None
 
     def take_recovered(self) -> list[Record]:
         """The records of the newest two segments, oldest first. Given once: they need not stay in memory."""
@@ -281,9 +283,9 @@ class Nvram:
             )
         self._sync(names[-1])
         self._firsts = [(first_of(name), name) for name in names]
-        before = self._scan(names[-2]) if len(names) > 1 else []
+        # To its end: of a segment in which nothing can be read, what was answered would be answered anew.
+        before = self._scan(names[-2], first_of(names[-1]) - 1) if len(names) > 1 else []
         self._recovered = before + newest
-        self._check_numbers()
         self.sequence = newest[-1].last
         self._end = newest[-1].offset + newest[-1].span
         self._head_lags = head < self._firsts[-1][0]
@@ -311,20 +313,13 @@ class Nvram:
         except StorageFailed:
             self._broken = True  # it can be read all the same
 
-    def _check_numbers(self) -> None:
-        expected = self._recovered[0].sequence
-        for record in self._recovered:
-            if record.sequence != expected:
-                raise IntegrityError(f"record {expected} is missing before record {record.sequence}")
-            expected += record.numbers
-
-    def _scan(self, name: str, last: int | None = None, *, newest: bool = False) -> list[Record]:
+    def _scan(self, name: str, last: int | None = None, *, newest: bool = False, some: bool = True) -> list[Record]:
         """The records of a segment: up to number `last`, which must be there, or as many as there are. Behind those of
-        the `newest` nothing lies but what a cut explains.
+        the `newest` nothing lies but what a cut explains. `some` as for `_banks`.
         """
         if self._storage.size(name) != 2 * self._bank:
             raise IntegrityError(f"{name} has {self._storage.size(name)} bytes, not {2 * self._bank}", hint=NO_OLDER)
-        bank_a, bank_b = self._banks(name, 0, self._bank, some=last is None)
+        bank_a, bank_b = self._banks(name, 0, self._bank, some=some)
         found: list[Record] = []
         position, expected = 0, first_of(name)
         while last is None or expected <= last:

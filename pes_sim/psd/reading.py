@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from pes_sim.clock import SECOND
-from pes_sim.errors import IntegrityError
+from pes_sim.errors import IntegrityError, StorageFailed
 from pes_sim.indicium.layout import SPECIMEN_PROVIDER, Layout
 from pes_sim.psd import locks, piece
 from pes_sim.psd.access import Access
@@ -106,15 +106,24 @@ class Reader:
         return {"statement": self._books.state.final_statement or self._books.last_report()}
 
     def read_log(self, request: Values) -> Values:
-        """The next chunk of the log."""
+        """The next chunk of the log. Where a part of it cannot be read, what lies before that comes first; then
+        `StorageFailed`, with the `next_record` behind it in the detail.
+        """
         wanted, newest = request["first_record"], self._books.sequence
         place, records = self._log_cursor
         if place != (wanted, newest):
             records = self._books.pieces_from(wanted)
         self._log_cursor = ((0, 0), iter(()))  # one that fails half-way would go on as if it had come to the end
-        entries = [self._dispenser.entry(record) for record in itertools.islice(records, LOG_CHUNK)]
-        following = entries[-1]["record"] + 1 if len(entries) == LOG_CHUNK else 0
-        self._log_cursor = ((following, newest if following else -1), records)
+        entries, breaks_off = [], False
+        try:
+            for record in itertools.islice(records, LOG_CHUNK):
+                entries.append(self._dispenser.entry(record))
+        except StorageFailed:
+            if not entries:
+                raise
+            breaks_off = True
+        following = entries[-1]["record"] + 1 if len(entries) == LOG_CHUNK or breaks_off else 0
+        self._log_cursor = ((following, newest if following and not breaks_off else -1), records)
         return {"entries": [pack(entry) for entry in entries], "next_record": following}
 
     def _check_readable(self) -> None:

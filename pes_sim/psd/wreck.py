@@ -14,7 +14,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Final
 
-from pes_sim.errors import StorageFailed, StorageFull
+from pes_sim.errors import IntegrityError, StorageFailed, StorageFull
 from pes_sim.psd.head import PAGE
 from pes_sim.psd.nvram import Nvram, first_of
 from pes_sim.psd.records import (
@@ -83,16 +83,45 @@ class Wreck(Nvram):
     # What is left of the log
 
     def salvage(self) -> list[Record]:
-        """The whole records of the newest segments, back to the newest that still has a state record; oldest first.
+        """The whole records of the newest segments, back to the newest that still has a state record; oldest first. Not
+        of a log that was begun anew and never counted.
 
         Raises `IntegrityError` for a record that only a newer version knows: an older one must not take its place.
         """
         found: dict[int, Record] = {}
-        for name in reversed(self._segments()):
+        for name in reversed(self._that_count()):
             found.update((record.sequence, record) for record in self._whole_records(name))
             if any(record.kind is Kind.STATE for record in found.values()):
                 break
         return [found[sequence] for sequence in sorted(found)]
+
+    def _that_count(self) -> list[str]:
+        """The segments, without those of a log that a cut kept from counting: its registers were somebody's word, by
+        which the device never served, and bind nobody.
+        """
+        names = self._segments()
+        self._read_head()
+        while len(names) > 1 and self._never_counted(*names[-2:]):
+            names.pop()
+        return names
+
+    def _never_counted(self, before: str, name: str) -> bool:
+        """Whether a segment begins further behind the one before it, and the one that the head names, than any that
+        joins them; and holds nothing but what it was begun with.
+        """
+        if not self._head.first or first_of(name) <= self._joins(before):
+            return False
+        later = (record for record in self._whole_records(name) if record.sequence > first_of(name))
+        return all(record.kind is Kind.SALVAGED for record in later)
+
+    def _joins(self, *names: str) -> int:
+        """The highest number by which another segment can go on with the head's newest, or with one of `names`."""
+        return max([self._head.first, *map(first_of, names)]) + self._bank // ALIGN
+
+    def _read_head(self) -> None:
+        """As far as it can be read."""
+        with contextlib.suppress(IntegrityError, StorageFailed):
+            self._head.read(log=True)
 
     def pieces(self, room: int) -> list[bytes]:
         """Bodies for the records of pieces that another log carries on: the newest that are whole and fit `room` bytes,
@@ -129,8 +158,11 @@ class Wreck(Nvram):
     # Another log
 
     def beyond(self, above: int) -> int:
-        """A number above `above` and above all that any segment's records can have: no old record joins a new one."""
-        return max([above, *(first_of(name) + self._bank // ALIGN for name in self._segments())]) + 1
+        """A number above `above` and above all that any segment's records can have, also of one that the head names and
+        that is gone: no old record joins a new one.
+        """
+        self._read_head()
+        return max(above, self._joins(*self._segments())) + 1
 
     def begin_anew(self, first: int, body: bytes) -> None:
         """Begins a log with the state `body` as its record `first`, of `beyond`, and behind it the pieces that the old

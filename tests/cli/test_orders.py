@@ -365,6 +365,34 @@ def test_a_meter_that_cannot_be_opened_is_settled_all_the_same(cli: Cli, meter: 
         assert said == {"amount_mills": FUNDS}
 
 
+@pytest.mark.parametrize("gone", ["psd", "psd/master.key"])
+def test_nor_is_that_one_settled_for_less_than_its_database_shows(cli: Cli, meter: Path, gone: str) -> None:
+    with VirtualMeter(meter) as opened:
+        opened.print_piece(department="100")
+    shutil.rmtree(meter / gone) if gone == "psd" else (meter / gone).unlink()
+    refused = cli("meter", "settle", meter, "--used", "0.00", "--pieces", "0")
+    assert (refused.code, refused.complaint()[0]) == (
+        2, "pes-sim: the meter's database shows 1 pieces of $0.74, more than that",
+    )  # fmt: skip
+    (meter / "meter.sqlite").write_bytes(b"no database, and so no evidence")
+    assert document(cli, "settle", meter, "--used", "0.74", "--pieces", "1") == {"amount_mills": FUNDS - 740}
+
+
+def test_nor_one_that_has_stopped_for_less_than_its_psd_can_still_read(cli: Cli, meter: Path) -> None:
+    with VirtualMeter(meter) as opened:
+        opened.print_piece(department="100")
+    newest = sorted((meter / "psd").glob("log-*.seg"))[-1]
+    area = bytearray(newest.read_bytes())
+    for bank in (0, 4096):
+        area[bank + 30] ^= 1
+    newest.write_bytes(area)
+    (meter / "meter.sqlite").unlink()
+    assert status(cli, meter)["state"] == "ERROR"
+    refused = cli("meter", "settle", meter, "--used", "0.00", "--pieces", "0")
+    assert refused.complaint()[0] == "pes-sim: the PSD's registers show 1 pieces of $0.74, more than that"
+    assert document(cli, "settle", meter, "--used", "0.74", "--pieces", "1") == {"amount_mills": FUNDS - 740}
+
+
 # --- a refill given up -----------------------------------------------------------------------------------------------
 
 

@@ -39,7 +39,9 @@ from pes_sim.link.ports.memory import MemoryTransport
 from pes_sim.meter.meter import Meter
 from pes_sim.meter.services import BY_NAME, DEPARTMENT
 from pes_sim.meter.store import DepartmentTotal, MeterStore, StoredPiece
-from pes_sim.psd.fields import BY_NUMBER, check_all, to_names
+from pes_sim.psd.faults import Fault, FaultKind, FaultyStorage
+from pes_sim.psd.fields import BY_NUMBER, Values, check_all, to_names
+from pes_sim.psd.nvram import first_of
 from tests.meter.bench import PIECE, SMALL_BANK, Bench, Interrupted
 from tests.meter.made import CUSTOMER, DEPOSIT, FUNDS, SERIAL, TODAY
 
@@ -352,6 +354,63 @@ def test_a_piece_that_was_paid_as_the_power_went_is_taken_over(bench: Bench, mon
     same = bench.print(ONE)
     assert same["record"] == stored(bench)[0].record
     assert bench.registers().ascending_mills == 740
+
+
+def not_taken_over(bench: Bench, fault: Fault) -> tuple[Values, FaultyStorage]:
+    """A piece that was paid as the power went, and a medium that fails when the power is back; gives its answer."""
+    first = bench.print(ONE)
+    bench.store._db.execute("DELETE FROM piece WHERE request_id = ?", (ONE,))
+    medium = FaultyStorage(bench.storage, [fault])
+    bench.storage = medium  # type: ignore[assignment]
+    bench.power_on()
+    assert stored(bench) == []
+    return first, medium
+
+
+def test_a_medium_that_failed_once_at_power_on_loses_no_piece_at_the_next_check_in(forgetful: Bench) -> None:
+    """What the receipt acknowledges leaves the PSD's log, and with it the last that knows the request."""
+    first, _ = not_taken_over(forgetful, Fault(FaultKind.EIO, 2))
+    for _ in range(4):
+        forgetful.meter.check_in()
+    assert [piece.request_id for piece in stored(forgetful)] == [ONE]
+    assert forgetful.psd._books.recall(ONE) is None
+    assert forgetful.print(ONE) == first
+    assert forgetful.registers().piece_count == 1
+    forgetful.print(OTHER)
+
+
+def test_while_the_log_cannot_be_taken_over_nothing_is_reported_and_nothing_printed(forgetful: Bench) -> None:
+    first, medium = not_taken_over(forgetful, Fault(FaultKind.WEAR, 2))
+    before = forgetful.wire.sent[:]
+    for move in (forgetful.meter.check_in, forgetful.meter.withdraw, lambda: forgetful.print(OTHER)):
+        with pytest.raises(StorageFailed, match="worn out"):
+            move()
+    assert forgetful.wire.sent == before
+    medium.mend()
+    forgetful.meter.check_in()
+    assert forgetful.print(ONE) == first
+    assert forgetful.registers().piece_count == 1
+
+
+def test_pieces_behind_a_part_of_the_log_that_cannot_be_read_are_taken_over_before_a_check_in(forgetful: Bench) -> None:
+    bench = forgetful
+    while len(logs := [name for name in bench.storage.names() if name.startswith("log-")]) < 7:
+        bench.print()
+    before = stored(bench)
+    spoiled = range(first_of(logs[-4]), first_of(logs[-3]))
+    bench.storage.areas[logs[-4]][:] = b"\xa5" * len(bench.storage.areas[logs[-4]])
+    bench.lose_database()
+    bench.power_on()
+    kept = [piece for piece in before if piece.record not in spoiled]
+    assert stored(bench) == kept != before
+    assert "cannot be read to the end" in bench.device.complaint
+    bench.meter.check_in()
+    bench.power_on()
+    assert stored(bench) == kept
+    assert [d.pieces for d in bench.meter.departments() if d.code == "(carried)"] == [len(before) - len(kept)]
+    bench.print()
+    registers = bench.registers()
+    assert bench.store.totals() == (registers.piece_count, registers.ascending_mills)
 
 
 # --- a full disk -----------------------------------------------------------------------------------------------------

@@ -386,6 +386,32 @@ def test_an_image_from_before_a_refill_gets_no_further_one(bench: Bench) -> None
     assert bench.registers().control_sum_mills == FUNDS
 
 
+@pytest.mark.parametrize("then", ["refill", "withdraw"])
+def test_one_that_began_another_refill_is_found_when_money_moves_if_not_by_the_check_in(
+    bench: Bench, then: str
+) -> None:
+    """The other refill has used up the number by which the check-in would have shown it."""
+    image = copy.deepcopy(bench.storage.areas)
+    bench.meter.refill(5_000)
+    bench.storage.areas = image
+    bench.power_on()
+    bench.wire.cut = "there"
+    with pytest.raises(Interrupted):
+        bench.meter.refill(5_000)
+    bench.wire.cut = ""
+    assert bench.meter.check_in().state == "OPERATIONAL"
+    if then == "refill":
+        with pytest.raises(RefusedByProvider, match="two different messages have the number"):
+            bench.meter.refill(5_000)
+    else:
+        bench.meter.cancel_refill()
+        with pytest.raises(RefusedByProvider, match="refills come to"):
+            bench.meter.withdraw()
+    with pytest.raises(RefusedByProvider):
+        bench.meter.check_in()
+    assert bench.meter.status().state == "LOCKED"
+
+
 def test_an_image_from_before_a_refill_is_found_by_a_check_in_as_well(bench: Bench) -> None:
     bench.ask_psd("checkin_begin")  # this number never reaches the provider under another nonce
     image = copy.deepcopy(bench.storage.areas)

@@ -435,7 +435,17 @@ def test_a_cut_while_the_very_first_segment_is_begun_leaves_a_blank_device() -> 
 def test_a_segment_taken_away_between_others_is_missed() -> None:
     storage = filled(60)
     storage.remove(segments(storage)[-2])
-    with pytest.raises(IntegrityError, match="is missing before"):
+    with pytest.raises(IntegrityError, match="are missing or rotten"):
+        opened(storage)
+
+
+@pytest.mark.parametrize("noise", [b"\xa5", b"\0"])
+def test_rot_of_all_that_opening_reads_before_the_newest_segment_stops_the_device(noise: bytes) -> None:
+    """The registers are in the newest; but what was answered in the one before would be debited once more."""
+    storage = filled(60)
+    before = storage.areas[segments(storage)[-2]]
+    before[:] = noise * len(before)
+    with pytest.raises(IntegrityError, match="are missing or rotten"):
         opened(storage)
 
 

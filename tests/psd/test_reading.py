@@ -11,6 +11,7 @@ from pes_sim.link.frame import MIN_MAX_FRAME, OVERHEAD
 from pes_sim.psd.fields import Values, check_all, pack, unpack
 from pes_sim.psd.head import PAGE
 from pes_sim.psd.lifecycle import State, SubState
+from pes_sim.psd.nvram import first_of
 from pes_sim.psd.reading import LOG_CHUNK
 from pes_sim.psd.roles import Role
 from pes_sim.psd.services import BY_NAME, SERVICES
@@ -241,3 +242,26 @@ def test_a_log_that_cannot_be_read_further_says_so_again_when_asked_again() -> N
     assert len(said) == 3
     assert len(set(said)) == 1
     assert "are missing or rotten" in said[0]
+
+
+def test_a_part_of_the_log_that_cannot_be_read_hides_neither_what_is_before_it_nor_what_is_behind() -> None:
+    storage = MemoryStorage()
+    rig = operational(storage=storage, bank=8192)
+    records: list[int] = []
+    while len(logs := [name for name in storage.names() if name.startswith("log-")]) < 9:
+        records.append(rig.dispense()["record"])
+    spoiled = range(first_of(logs[-5]), first_of(logs[-4]))
+    storage.areas[logs[-5]][:] = bytes(len(storage.areas[logs[-5]]))
+    found, following, chunks, refused = [], 1, [], 0
+    while following:
+        try:
+            chunk = rig.ask("read_log", first_record=following)
+        except StorageFailed as problem:
+            following, refused = int(str(problem.detail["next_record"])), refused + 1
+            continue
+        found += [unpack(entry)["record"] for entry in chunk["entries"]]
+        chunks.append(len(chunk["entries"]))
+        following = chunk["next_record"]
+    assert found == [record for record in records if record not in spoiled] != records
+    assert refused == 1
+    assert any(length < LOG_CHUNK for length in chunks[:-1])

@@ -30,7 +30,7 @@ from pes_sim.errors import (
     StorageFull,
 )
 from pes_sim.psd import messages, rtc
-from pes_sim.psd.faults import Fault, FaultKind, FaultyStorage
+from pes_sim.psd.faults import Fault, FaultKind, FaultyStorage, PowerCut
 from pes_sim.psd.fields import Values, pack, unpack
 from pes_sim.psd.head import PAGE
 from pes_sim.psd.keys import Slot
@@ -777,6 +777,33 @@ def test_a_cut_at_any_write_of_a_recovery_leaves_it_done_or_to_be_done_again(rot
     assert len(cuts) > 50
 
 
+@pytest.mark.parametrize("rot", [everything, middle_of_newest, newest_is_missing])
+def test_an_order_that_a_cut_kept_from_counting_binds_nobody(rot: Callable[[Areas], None]) -> None:
+    """It may have been a slip, and the next one is lower. Twice: two logs are begun that never count."""
+    base, cuts = lived(), []
+    rot(areas_of(base))
+    for operation in range(1, 20):
+        rig = opened(base, image(base))
+        for _ in range(2):
+            rig.storage = faulty = FaultyStorage(rig.storage)
+            rig.power_on(log_in=False)
+            faulty.add(Fault(FaultKind.CUT, faulty.operations + operation))
+            with contextlib.suppress(PowerCut):
+                recover(rig, **registers(90_000, 900))
+            faulty.mend()
+            faulty.power_on()
+            rig.power_on(log_in=False)
+            cuts.append(rig.status()["state"])
+            if cuts[-1] == "LOCKED":
+                break
+        else:
+            recover(rig)
+            assert rig.registers() == TRUE
+            rig.power_on(log_in=False)
+        assert rig.registers() in (TRUE, registers(90_000, 900))
+    assert cuts.count("ERROR") > 6
+
+
 @pytest.mark.parametrize("kind", [FaultKind.EIO, FaultKind.EIO_WRITTEN, FaultKind.WEAR, FaultKind.FULL])
 @pytest.mark.parametrize("rot", [everything, middle_of_newest, head_is_missing])
 def test_a_medium_that_fails_at_any_operation_leaves_it_done_or_to_be_done_again(
@@ -875,6 +902,7 @@ def test_a_recovered_device_whose_head_was_put_back_does_not_go_on_with_the_old_
     middle_of_newest(areas_of(rig))
     rig.power_on(log_in=False)
     recover(rig, **registers(9 * 740, 9))
+    rig.ask("lock", message=rig.order("lock_order", lock_reasons=["provider lock"]))
     areas_of(rig).update({name: area for name, area in old.items() if name not in (REPORT,)})
     rig.power_on(log_in=False)
     assert rig.status()["state"] == "ERROR"

@@ -151,8 +151,8 @@ def assess(case: Case) -> Assessment:
 def accept(scan: Scan, office: Office, store: ScanStore) -> Assessment:
     """Judges a scan by what was scanned before, and remembers it, durably; or gives what was said of it the first time.
 
-    What could not be decided for want of a certificate or key is not remembered. Raises `RequestIdReused` where the
-    scan's id was another payload's, and `StorageFailed`.
+    What could not be decided for want of the right certificate or key is not remembered. Raises `RequestIdReused` where
+    the scan's id was another payload's, and `StorageFailed`.
     """
     case = office.case(scan)
     with store.turn():

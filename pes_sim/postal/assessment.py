@@ -65,8 +65,9 @@ class Verdict(StrEnum):
 
 ACCEPTING: Final = frozenset({Verdict.ACCEPTED, Verdict.OVER_PAID})
 """Verdicts by which a piece goes on into the mail. Who paid too much may ask for it back (assumed)."""
-UNDECIDED: Final = frozenset({Verdict.NO_CERTIFICATE, Verdict.NO_KEY})
-"""Verdicts on who checks, not on what is checked: such a scan is not remembered, and may be submitted again."""
+NOT_GIVEN: Final = frozenset({Verdict.NO_CERTIFICATE, Verdict.NO_KEY})
+UNDECIDED: Final = NOT_GIVEN | {Verdict.WRONG_CERTIFICATE, Verdict.UNTRUSTED_CERTIFICATE}
+"""Verdicts on what the office has, not on the piece: such a scan is not remembered, and may be submitted again."""
 
 
 @dataclass(frozen=True, slots=True)

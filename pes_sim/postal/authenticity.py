@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from pes_sim.indicium.signature import MACS
-from pes_sim.postal.assessment import UNDECIDED, Verdict
+from pes_sim.postal.assessment import NOT_GIVEN, Verdict
 from pes_sim.postal.case import NO_FIELDS, Case, Found, failed, not_applicable, not_checkable, passed
 
 _OF_CERTIFICATES: Final = ("certificate", "validity", "revocation")
@@ -24,7 +24,7 @@ def said_by_the_verifier(name: str) -> Callable[[Case], Found]:
         if made.passed:
             return passed(made.note)
         verdict = Verdict(made.verdict.value)
-        return not_checkable(made.note, verdict) if verdict in UNDECIDED else failed(verdict, made.note)
+        return not_checkable(made.note, verdict) if verdict in NOT_GIVEN else failed(verdict, made.note)
 
     return look
 

@@ -52,8 +52,8 @@ NOTHING_PAID: Final = Paid()
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """What the store knows before a scan is judged. All but copies is of scans that were proved genuine: a forgery must
-    not make a true piece look like one.
+    """What the store knows before a scan is judged. For one that is proved genuine, all of it is of genuine scans: no
+    forgery, and nobody's wrong certificate, makes a true piece look like a copy.
 
     `copies`: scans of the very payload on another mailpiece, or on none, and `first_copy` one of them; `again`: on the
     same mailpiece. `same_count`, `same_tracking`: another payload of that PSD and piece count, or of that tracking

@@ -47,6 +47,7 @@ _SCHEMA: Final = (
   assessment TEXT NOT NULL
 )""",
     "CREATE INDEX scan_by_payload ON scan (digest, mailpiece)",
+    "CREATE INDEX scan_by_genuine_payload ON scan (digest, mailpiece) WHERE genuine",
     "CREATE INDEX scan_by_piece ON scan (psd, piece_count, digest) WHERE genuine AND piece_count IS NOT NULL",
     "CREATE INDEX scan_by_registers ON scan (psd, piece_count, ascending)"
     " WHERE genuine AND piece_count IS NOT NULL AND ascending IS NOT NULL AND postage IS NOT NULL",
@@ -122,8 +123,9 @@ class SqliteScans:
 
     def earlier(self, case: Case) -> Case:
         key, piece = digest(case.scan), case.scan.mailpiece
-        copies, first = self._copies(key, piece)
-        again = piece and self._first("SELECT 1 FROM scan WHERE digest = ? AND mailpiece = ? LIMIT 1", key, piece)
+        same = "FROM scan WHERE digest = ?1" + (" AND genuine" if case.genuine else "")
+        copies, first = self._copies(same, key, piece)
+        again = piece and self._first(f"SELECT 1 {same} AND mailpiece = ?2 LIMIT 1", key, piece)
         before, after = self._neighbours(case)
         return replace(
             case,
@@ -137,12 +139,11 @@ class SqliteScans:
     def _first(self, query: str, *values: object) -> Any:
         return self._db.execute(query, values).fetchone()
 
-    def _copies(self, key: bytes, piece: str) -> tuple[int, Seen | None]:
+    def _copies(self, same: str, key: bytes, piece: str) -> tuple[int, Seen | None]:
         """`piece` is empty for a scan of which nobody knows on what it was: all others are copies then."""
-        where = "WHERE digest = ?1 AND (?2 = '' OR mailpiece <> ?2)"
-        count = self._first(f"SELECT count(*) FROM (SELECT 1 FROM scan {where} LIMIT {MOST_COPIES})", key, piece)[0]
-        first = f"SELECT scan_id, day FROM scan {where} ORDER BY mailpiece, number LIMIT 1"
-        return count, self._seen(first, key, piece)
+        others = f"{same} AND (?2 = '' OR mailpiece <> ?2)"
+        count = self._first(f"SELECT count(*) FROM (SELECT 1 {others} LIMIT {MOST_COPIES})", key, piece)[0]
+        return count, self._seen(f"SELECT scan_id, day {others} ORDER BY mailpiece, number LIMIT 1", key, piece)
 
     def _same_count(self, case: Case, key: bytes) -> Seen | None:
         if case.piece_count is None:

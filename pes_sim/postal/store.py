@@ -147,7 +147,7 @@ class MemoryScans:
     def earlier(self, case: Case) -> Case:
         key, piece = digest(case.scan), case.scan.mailpiece
         others = [row for row in self._entries if row.digest != key]
-        same = [row for row in self._entries if row.digest == key]
+        same = [row for row in self._entries if row.digest == key and row.genuine >= case.genuine]
         copies = [row for row in same if not piece or row.mailpiece != piece]
         genuine = [row for row in others if row.genuine]
         count = [row for row in genuine if case.piece_count is not None

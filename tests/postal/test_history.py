@@ -16,7 +16,7 @@ from pes_sim.indicium.verify import Trust
 from pes_sim.postal.assessment import Result, Verdict
 from pes_sim.postal.sqlite_store import SqliteScans
 from pes_sim.postal.store import MemoryScans, ScanStore
-from tests.postal.made import DAY, MAX, MIN, Desk, finding, indicium, office, records, result, trust
+from tests.postal.made import DAY, MAX, MIN, Desk, certificate, finding, indicium, office, records, result, trust
 
 TRACKING = "9400100000000000000001"
 NEXT = DAY + timedelta(days=1)
@@ -71,6 +71,27 @@ def test_what_could_not_be_decided_may_come_again(desk: Desk) -> None:
     assert desk.scan(payload, id_="one").verdict is Verdict.NO_CERTIFICATE
     desk.office = office()
     assert desk.scan(payload, id_="one").verdict is Verdict.ACCEPTED
+
+
+def test_a_scan_judged_with_the_wrong_certificate_may_come_again(desk: Desk) -> None:
+    payload = indicium()
+    for wrong in (trust(psd_certificates=[certificate("secp224r1")]), trust(psd_certificates=[b"junk"])):
+        desk.office = office(trust=wrong)
+        assert desk.scan(payload, id_="one").verdict in (
+            Verdict.WRONG_CERTIFICATE, Verdict.UNTRUSTED_CERTIFICATE,
+        )  # fmt: skip
+    desk.office = office()
+    assert desk.scan(payload, id_="one").verdict is Verdict.ACCEPTED
+
+
+def test_a_copy_that_was_not_proved_genuine_is_no_first_one(desk: Desk) -> None:
+    payload = indicium()
+    desk.office = office(trust=trust(revoked=frozenset({4711})))
+    for _ in range(2):
+        assert desk.scan(payload).verdict is Verdict.REVOKED_CERTIFICATE
+    assert finding(desk.scan(payload), "duplicate").verdict is DUPLICATE, "among themselves they are copies"
+    desk.office = office()
+    assert [desk.scan(payload).verdict, desk.scan(payload).verdict] == [Verdict.ACCEPTED, DUPLICATE]
 
 
 def test_what_cannot_be_read_is_remembered_as_well(desk: Desk) -> None:

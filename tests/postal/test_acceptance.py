@@ -87,6 +87,7 @@ def test_all_that_is_wrong_is_listed_and_the_first_of_the_table_rules() -> None:
         Verdict.REVOKED_CERTIFICATE, Verdict.METER_LOST_OR_STOLEN, Verdict.STALE, Verdict.SHORT_PAID,
     }  # fmt: skip
     assert assessment.reasons[0].verdict is assessment.verdict
+    assert result(assessment, "signature") is PASSED, "looked at, although the certificate does not hold"
 
 
 @settings(max_examples=300, deadline=None)

@@ -271,6 +271,13 @@ def test_an_amount_correction_completes_what_was_short(desk: Desk) -> None:
     assert desk.give(**at(12, 7100, 92_900, 60), mailpiece="m").verdict is Verdict.OVER_PAID
 
 
+def test_a_mailpiece_that_is_scanned_again_pays_once(desk: Desk) -> None:
+    short = indicium(**at(10, 7000, 93_000, 700))
+    for _ in range(2):
+        assert desk.scan(short, mailpiece="m").verdict is Verdict.SHORT_PAID
+    assert desk.give(**at(11, 7040, 92_960, 40), mailpiece="m").verdict is Verdict.ACCEPTED
+
+
 def test_a_correction_on_another_mailpiece_completes_nothing(desk: Desk) -> None:
     desk.give(**at(10, 7000, 93_000, 700), mailpiece="m")
     assert desk.give(**at(11, 7040, 92_960, 40), mailpiece="n").verdict is Verdict.SHORT_PAID

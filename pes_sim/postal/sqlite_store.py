@@ -86,7 +86,9 @@ class SqliteScans:
         self._turn = Lock()
         db: sqlite3.Connection | None = None
         try:
-            db = sqlite3.connect(self._name, timeout=_WAIT, check_same_thread=False, isolation_level=None)
+            # Absolute, or SQLite would take a file of the name ":memory:" for none.
+            place = ":memory:" if path is None else str(path.absolute())
+            db = sqlite3.connect(place, timeout=_WAIT, check_same_thread=False, isolation_level=None)
             _prepare(db)
         except sqlite3.Error as problem:
             if db is not None:

@@ -174,6 +174,12 @@ def test_a_payload_that_was_copied_very_often_is_counted_to_a_limit(monkeypatch:
         assert len(set(notes[1:])) == 1
 
 
+def test_a_file_of_any_name_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    SqliteScans(Path(":memory:")).close()
+    assert (tmp_path / ":memory:").is_file()
+
+
 # Files that are something else
 
 

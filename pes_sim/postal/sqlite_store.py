@@ -17,6 +17,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Final
 
+from pes_sim.errors import StorageFailed
 from pes_sim.meter.sqlite_errors import failure
 from pes_sim.postal.assessment import Assessment
 from pes_sim.postal.case import Case, Earlier, Paid, Registers, Seen
@@ -58,6 +59,8 @@ _SCHEMA: Final = (
 )
 _INSERT: Final = f"INSERT INTO scan ({', '.join(Entry._fields)}) VALUES ({', '.join('?' * len(Entry._fields))})"
 _DAMAGED: Final = "Is it a post office's store of scans? Put its last good copy back, or name a new file"
+_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
+"""The second is what Python makes of an error of SQLite's that quotes a damaged name."""
 _NEIGHBOUR: Final = (
     "SELECT piece_count, ascending, descending, postage FROM scan WHERE genuine AND psd = ? AND piece_count {} ?"
     " AND piece_count IS NOT NULL AND ascending IS NOT NULL AND postage IS NOT NULL"
@@ -90,10 +93,10 @@ class SqliteScans:
             place = ":memory:" if path is None else str(path.absolute())
             db = sqlite3.connect(place, timeout=_WAIT, check_same_thread=False, isolation_level=None)
             _prepare(db)
-        except sqlite3.Error as problem:
+        except _ERRORS as problem:
             if db is not None:
                 db.close()
-            raise failure(self._name, problem, damaged=_DAMAGED, said=" cannot be used") from None
+            raise self._failure(problem, " cannot be used") from None
         self._db = db
 
     def close(self) -> None:
@@ -111,8 +114,13 @@ class SqliteScans:
                 finally:
                     if self._db.in_transaction:
                         self._db.execute("ROLLBACK")
-            except sqlite3.Error as problem:
-                raise failure(self._name, problem, damaged=_DAMAGED) from None
+            except _ERRORS as problem:
+                raise self._failure(problem) from None
+
+    def _failure(self, problem: Exception, said: str = "") -> StorageFailed:
+        if isinstance(problem, UnicodeDecodeError):
+            problem = sqlite3.DatabaseError("its tables are damaged")
+        return failure(self._name, problem, damaged=_DAMAGED, said=said)
 
     def find(self, scan_id: str) -> Known | None:
         row = self._first("SELECT payload, assessment FROM scan WHERE scan_id = ?", scan_id)

@@ -208,6 +208,16 @@ def test_a_file_that_is_no_database_is_refused(path: Path, data: bytes) -> None:
     assert path.read_bytes() == data
 
 
+def test_a_table_whose_very_name_is_damaged_is_refused(path: Path) -> None:
+    filled(path)
+    data = path.read_bytes()
+    assert b"tablescanscan" in data
+    data = data.replace(b"tablescanscan", b"tables\xec\xffnscan").replace(b"CREATE TABLE scan", b"CREATE LABEL scan")
+    path.write_bytes(data)
+    with pytest.raises(StorageFailed, match="cannot be used: its tables are damaged"):
+        SqliteScans(path)
+
+
 def test_a_directory_or_a_place_that_is_not_there_is_refused(tmp_path: Path) -> None:
     for place in (tmp_path, tmp_path / "no" / "such"):
         with pytest.raises(StorageFailed, match="cannot be used"):

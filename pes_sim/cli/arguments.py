@@ -111,7 +111,7 @@ def _believed(p: argparse.ArgumentParser) -> None:
 def _accept(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     p = _add(commands, "accept", "pes_sim.cli.accepting:run_accept",
              "Judge indicia as the post office does: all that verify checks, and postage, date, copies, registers",
-             "pes-sim accept demo-out/indicia.pdf --store scans.db --date 2026-01-05")  # fmt: skip
+             "pes-sim accept demo-out/indicia.pdf --store scans.db")  # fmt: skip
     p.add_argument("files", nargs="+", type=Path, metavar="FILE", help=".pdf, .png, .jpg, .tiff or .bin (one payload)")
     p.add_argument("--store", type=Path, required=True, metavar="DB", help="the post office's scans (made if missing)")
     p.add_argument("--mailpiece", default="", metavar="ID",

@@ -89,7 +89,7 @@ class Scan:
         for name, text, least in (("scan id", self.scan_id, 1), ("mailpiece", self.mailpiece, 0)):
             if not (least <= len(text) <= LONGEST_NAME and text.isprintable()):
                 raise UsageError(
-                    f"a {name} of {len(text)} characters", hint=f"Allowed: {least} to {LONGEST_NAME}, all printable"
+                    f"{text[:60]!a} is no {name}", hint=f"Allowed: {least} to {LONGEST_NAME} printable characters"
                 )
 
 

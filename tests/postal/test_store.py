@@ -302,10 +302,10 @@ def test_an_assessment_comes_back_as_it_was_written() -> None:
 
 @pytest.mark.parametrize("name", ["", "x" * (LONGEST_NAME + 1), "a\nb", "\ud800"])
 def test_an_id_is_a_printable_name(name: str) -> None:
-    with pytest.raises(UsageError, match="a scan id of"):
+    with pytest.raises(UsageError, match="is no scan id"):
         Scan(name, b"", DAY)
     if name:
-        with pytest.raises(UsageError, match="a mailpiece of"):
+        with pytest.raises(UsageError, match="is no mailpiece"):
             Scan("s", b"", DAY, name)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import bench, bench_link
+from tools import bench, bench_indicium, bench_link
 from tools.bench import Line
 
 
@@ -24,9 +24,12 @@ def test_a_measurement_gives_its_lines(
     assert all(line.what and line.figure for line in found)
 
 
-def test_the_symbols_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "ROUNDS", 1)
-    assert len(bench.symbols()) == 1
+def test_the_indiciums_lines_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, small in (("ROUNDS", 1), ("TIMES", 2), ("SCANS", 5)):
+        monkeypatch.setattr(bench_indicium, name, small)
+    found = bench_indicium.lines(tmp_path)
+    assert len(found) == 4
+    assert all(line.what and line.figure for line in found)
 
 
 def test_the_links_lines_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -294,24 +294,6 @@ def long_log(folder: Path) -> list[Line]:
     ]  # fmt: skip
 
 
-def symbols() -> list[Line]:
-    import zxingcpp
-
-    from pes_sim.indicium import symbol
-
-    payload = os.urandom(114)
-
-    def library() -> None:
-        zxingcpp.create_barcode(payload, zxingcpp.BarcodeFormat.DataMatrix, eci=0, force_square=True, version=13)
-
-    own, other = turns([lambda: symbol.encode(payload, "44x44"), library], 50)
-    return [
-        Line(
-            "symbol 44x44, Base 256 (libdmtx)", us(own), f"zxing-cpp, its own choice {us(other)}", other / own, "", None
-        )
-    ]
-
-
 def pages(folder: Path) -> list[Line]:
     from reportlab.pdfgen.canvas import Canvas
 
@@ -350,13 +332,13 @@ def main() -> int:
     """Prints the table. 1 when a goal is missed."""
     if sys.argv[1:2] == ["--serve"]:
         return serve(Path(sys.argv[2]))
-    from tools import bench_link
+    from tools import bench_indicium, bench_link
 
     # Beside the sources, not in /tmp: that may be memory, where a sync costs nothing.
     folder = Path(tempfile.mkdtemp(prefix=".bench-", dir="."))
     try:
         lines = [*imports(), *dispensing(folder), *bench_link.lines(folder), *batches(folder), *long_log(folder),
-                 *symbols(), *pages(folder)]  # fmt: skip
+                 *bench_indicium.lines(folder), *pages(folder)]  # fmt: skip
     finally:
         shutil.rmtree(folder)
     widths = [

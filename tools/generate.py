@@ -21,6 +21,7 @@ from pes_sim.indicium.definition import PLACEHOLDERS
 from pes_sim.link.events import EVENTS
 from pes_sim.link.message import LINK_SERVICES
 from pes_sim.meter import services as meter_services
+from pes_sim.postal import acceptance, calendar
 from pes_sim.provider import vectors
 from pes_sim.psd import messages
 from pes_sim.psd.faults import MEANING
@@ -188,6 +189,28 @@ def _layout(name: str) -> Callable[[], str]:
     return make
 
 
+def _checks() -> str:
+    head = ("check", "about", "why")
+    return table(head, [(row.name, row.subject, row.why) for row in acceptance.CHECKS])
+
+
+def _precedence() -> str:
+    return ", ".join(f"`{verdict}`" for verdict in acceptance.PRECEDENCE) + "; `accepted` where no check asks for one."
+
+
+def _calendar() -> str:
+    known = calendar.built_in()
+    head = ("regime", "constructs", "decertified", "in service until", "postage until", "basis")
+    rows = [
+        (r.name, ", ".join(r.constructs), r.decertified or "", r.withdrawn_by or "",
+         (r.last_valid or "") if r.postage else "never", f"{r.basis}: {r.source}")
+        for r in known.regimes
+    ]  # fmt: skip
+    w = known.window
+    days = f"Dated at most {w.early_days} ahead of the scan and {w.late_days} before it, in days; no meter prints more"
+    return f"{table(head, rows)}\n\n{days} than {w.ahead_days} ahead ({w.basis}: {w.source})."
+
+
 SECTIONS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "docs/protocol.md": {
         "link-services": lambda: _services(LINK_SERVICES),
@@ -207,6 +230,7 @@ SECTIONS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "policies": _policies,
         "self-tests": _self_tests,
     },
+    "docs/acceptance.md": {"checks": _checks, "precedence": _precedence, "calendar": _calendar},
     "docs/conformance.md": {"legend": conformance.legend, "matrix": conformance.rows},
     "docs/storage.md": {"faults": lambda: table(("kind", "what fails"), MEANING.items())},
     "docs/bench.md": {

@@ -24,6 +24,8 @@ def build_parser() -> argparse.ArgumentParser:
     _print(commands)
     _verify(commands)
     _decode(commands)
+    _accept(commands)
+    _explain(commands)
     _layout(commands)
     _vectors(commands)
     _symbol(commands)
@@ -88,6 +90,12 @@ def _verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
              "Read indicia from PDF or image files, or payloads from .bin files, and check each",
              "pes-sim verify demo-out/indicia.pdf")  # fmt: skip
     p.add_argument("files", nargs="+", type=Path, metavar="FILE", help=".pdf, .png, .jpg, .tiff or .bin (one payload)")
+    _believed(p)
+    _json(p)
+
+
+def _believed(p: argparse.ArgumentParser) -> None:
+    """What a payload is read and checked with."""
     p.add_argument("--ca", type=Path, metavar="PEM", help="the CA's certificate (default: ca.pem beside the file)")
     p.add_argument("--psd", type=Path, action="append", metavar="PEM",
                    help="a PSD's certificate, as often as needed (default: psd.pem beside the file)")  # fmt: skip
@@ -98,6 +106,43 @@ def _verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     p.add_argument("--layout", default="", metavar="NAME",
                    help="a layout's name or its .toml file (default: by the version byte)")  # fmt: skip
     p.add_argument("--dpi", type=int, default=300, metavar="N", help="resolution at which PDF pages are drawn (300)")
+
+
+def _accept(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = _add(commands, "accept", "pes_sim.cli.accepting:run_accept",
+             "Judge indicia as the post office does: all that verify checks, and postage, date, copies, registers",
+             "pes-sim accept demo-out/indicia.pdf --store scans.db")  # fmt: skip
+    p.add_argument("files", nargs="+", type=Path, metavar="FILE", help=".pdf, .png, .jpg, .tiff or .bin (one payload)")
+    p.add_argument("--store", type=Path, required=True, metavar="DB", help="the post office's scans (made if missing)")
+    p.add_argument("--mailpiece", default="", metavar="ID",
+                   help="all of it is on one mailpiece: an original with its redate or correction")  # fmt: skip
+    p.add_argument("--scan-id", default="", metavar="ID",
+                   help="the reading's id, which is judged once (default: by file, page and symbol)")  # fmt: skip
+    _told(p)
+    _believed(p)
+    p.add_argument("--brief", action="store_true", help="a line a piece, and what speaks against it")
+    _json(p)
+
+
+def _told(p: argparse.ArgumentParser) -> None:
+    """What a post office goes by."""
+    p.add_argument("--date", default="", metavar="YYYY-MM-DD",
+                   help="the day of the scan (accept: today; explain: that of mailing)")  # fmt: skip
+    p.add_argument("--records", type=Path, metavar="FILE.json",
+                   help="meters lost, stolen or withdrawn, refills and reprints (docs/acceptance.md)")  # fmt: skip
+    p.add_argument("--rates", type=Path, action="append", metavar="FILE.toml",
+                   help="a rate table in place of those that come along, as often as needed")  # fmt: skip
+    p.add_argument("--calendar", type=Path, metavar="FILE.toml",
+                   help="compliance calendar and window of dates in place of the one that comes along")  # fmt: skip
+
+
+def _explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = _add(commands, "explain", "pes_sim.cli.accepting:run_explain",
+             "Go through an indicium as a teacher would: fields, checks and why, the signature step by step",
+             "pes-sim explain demo-out/indicia.pdf")  # fmt: skip
+    p.add_argument("payload", metavar="HEX|FILE", help="hex digits, or .pdf, .png, .jpg, .tiff or .bin")
+    _told(p)
+    _believed(p)
     _json(p)
 
 

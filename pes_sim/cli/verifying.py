@@ -35,8 +35,9 @@ def run_verify(options: argparse.Namespace) -> int:
     """`pes-sim verify FILE …`. 0 when every indicium is valid."""
     known = [layouts.load(options.layout)] if options.layout else None
     results = [
-        (found, verify(found.payload, _trust(options, file), known) if found.payload is not None else None)
+        (found, verify(found.payload, believed, known) if found.payload is not None else None)
         for file in options.files
+        for believed in [trusted(options, file)]  # its certificates are read once for all pages
         for found in read_file(file, options.dpi)
     ]
     good = all(report is not None and report.verdict is Verdict.VALID for _, report in results)
@@ -78,7 +79,8 @@ def read_bytes(path: Path) -> bytes:
     return data
 
 
-def _trust(options: argparse.Namespace, file: Path) -> Trust:
+def trusted(options: argparse.Namespace, file: Path) -> Trust:
+    """What `--ca`, `--psd`, `--mac-keys` and `--revoked` say, or the certificates beside the file."""
     ca = options.ca or file.parent / "ca.pem"
     psd = options.psd or [file.parent / "psd.pem"]
     certified = (options.ca or ca.exists()) and (options.psd or psd[0].exists())

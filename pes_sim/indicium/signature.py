@@ -8,7 +8,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pes_sim.errors import BadSignature
 from pes_sim.indicium import dsa
@@ -39,24 +39,31 @@ def verify_p224(point: bytes, message: bytes, signature: bytes) -> None:
 
 
 def _verify(curve: str, length: int, point: bytes, message: bytes, signature: bytes) -> None:
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric import utils
-
     if len(signature) != length:
         raise BadSignature(f"a signature has {length} bytes, not {len(signature)}")
     half = length // 2
-    der = utils.encode_dss_signature(int.from_bytes(signature[:half], "big"), int.from_bytes(signature[half:], "big"))
-    key, algorithm = _public_key(curve, point)
+    key = _public_key(curve, point)
+    der = key.encode(int.from_bytes(signature[:half], "big"), int.from_bytes(signature[half:], "big"))
     try:
-        key.verify(der, message, algorithm)
-    except InvalidSignature:
+        key.verify(der, message, key.algorithm)
+    except key.invalid:
         raise BadSignature("the signature does not verify") from None
 
 
+class _Key(NamedTuple):
+    """What it takes to verify with one key. Looking the library's functions up each time would cost 3 us."""
+
+    verify: Callable[[bytes, bytes, ec.ECDSA], None]
+    algorithm: ec.ECDSA
+    encode: Callable[[int, int], bytes]
+    invalid: type[Exception]
+
+
 @lru_cache(maxsize=256)
-def _public_key(curve: str, point: bytes) -> tuple[ec.EllipticCurvePublicKey, ec.ECDSA]:
+def _public_key(curve: str, point: bytes) -> _Key:
+    from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.asymmetric import ec, utils
 
     try:
         key = ec.EllipticCurvePublicKey.from_encoded_point(
@@ -64,7 +71,7 @@ def _public_key(curve: str, point: bytes) -> tuple[ec.EllipticCurvePublicKey, ec
         )
     except ValueError:
         raise BadSignature(f"the public key is not a point on {curve}") from None
-    return key, ec.ECDSA(hashes.SHA256())
+    return _Key(key.verify, ec.ECDSA(hashes.SHA256()), utils.encode_dss_signature, InvalidSignature)
 
 
 def verify_hmac(key: bytes, message: bytes, signature: bytes) -> None:

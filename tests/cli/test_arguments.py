@@ -18,6 +18,8 @@ COMMANDS = [
     "print",
     "verify",
     "decode",
+    "accept",
+    "explain",
     "layout",
     "layout list",
     "layout show",

@@ -13,6 +13,7 @@ import pytest
 
 from pes_sim.link.line.config import SETTINGS
 from pes_sim.link.line.faults import Kind
+from pes_sim.postal import records
 from tests import softhsm
 
 ROOT = Path(__file__).parents[2]
@@ -174,6 +175,26 @@ def test_a_port_is_monitored_as_the_page_says(tmp_path: Path) -> None:
     assert len(shown) % 2 == 0
     assert shown[: len(shown) // 2] == shown[len(shown) // 2 :], "live, and from the trace"
     assert any("reply   print_piece OK" in line for line in shown)
+
+
+def test_the_post_office_judges_as_its_page_says(tmp_path: Path) -> None:
+    (recipe,) = blocks("docs/acceptance.md", "sh")
+    commands = recipe.strip().splitlines()
+    assert len(commands) == 5
+    output = [run("sh", "-ec", command, cwd=tmp_path) for command in commands]
+    assert ": accepted: $0.74" in output[1]
+    assert re.search(r"\d+ of 24 accepted", output[1])
+    scans = json.loads((tmp_path / "copies.json").read_text())["scans"]
+    assert {scan["verdict"] for scan in scans} == {"duplicate"}
+    assert (tmp_path / "lesson.txt").read_text().count("the same as r: it verifies") == 24
+    (program,) = blocks("docs/acceptance.md", "python")
+    assert run(sys.executable, "-c", program, cwd=tmp_path).startswith("accepted duplicate scan scan 1 of ")
+
+
+def test_the_records_on_the_post_offices_page_can_be_read(tmp_path: Path) -> None:
+    (document,) = blocks("docs/acceptance.md", "json")
+    (tmp_path / "records.json").write_text(document)
+    assert len(records.load_file(tmp_path / "records.json")) == 2
 
 
 def test_a_bench_in_a_program_does_what_the_page_says(tmp_path: Path) -> None:

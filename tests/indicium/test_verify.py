@@ -146,6 +146,51 @@ def test_a_certificate_that_is_called_back_is_revoked(good: tuple[bytes, Trust])
     assert [c.name for c in others.checks][-2:] == ["revocation", "signature"]
 
 
+def test_a_thorough_report_goes_on_with_what_can_still_be_checked(good: tuple[bytes, Trust]) -> None:
+    """The verdict is that of the first check that fails, as without it."""
+    payload, trust = good
+    wrong = payload[:1] + b"02" + payload[3:] + b"\0"
+    report = verify(wrong, replace(trust, revoked=frozenset({CERTIFICATE_SERIAL})), thorough=True)
+    assert report.verdict is Verdict.WRONG_LENGTH
+    failed = {check.name: check.verdict for check in report.checks if not check.passed}
+    assert failed == {
+        "length": Verdict.WRONG_LENGTH, "provider": Verdict.NOT_A_SPECIMEN, "revocation": Verdict.REVOKED_CERTIFICATE,
+        "signature": Verdict.BAD_SIGNATURE,
+    }  # fmt: skip
+    assert [check.name for check in report.checks if check.passed] == ["version", "certificate", "validity"]
+
+
+@pytest.mark.parametrize(
+    ("payload", "names"),
+    [
+        (b"", ["version"]),
+        (b"\xca99", ["version", "length"]),
+        (IBI, ["version", "length", "scheme", "provider"]),
+    ],
+    ids=["empty", "truncated", "a scheme that cannot be checked"],
+)
+def test_a_thorough_report_ends_where_nothing_can_be_checked_any_more(
+    good: tuple[bytes, Trust], payload: bytes, names: list[str]
+) -> None:
+    report = verify(payload, good[1], thorough=True)
+    assert [check.name for check in report.checks] == names
+    assert (report.verdict, report.checks[-1].passed) == (verify(payload, good[1]).verdict, False)
+
+
+def test_an_impossible_date_is_left_to_the_signature(good: tuple[bytes, Trust]) -> None:
+    payload, trust = good
+    assert verdict(verify(payload[:30] + bytes(4) + payload[34:], trust)) is Verdict.BAD_SIGNATURE
+
+
+def test_a_trust_reads_its_certificates_once(good: tuple[bytes, Trust], monkeypatch: pytest.MonkeyPatch) -> None:
+    payload, (anchor, known) = good[0], (good[1].anchor, list(good[1].psd_certificates))
+    trust = Trust(anchor, known)
+    known.clear()  # what was given stays, whatever becomes of the list
+    assert verdict(verify(payload, trust)) is Verdict.VALID
+    monkeypatch.setattr("pes_sim.indicium.certificates.read", None)
+    assert verdict(verify(payload, trust)) is Verdict.VALID
+
+
 # MACs
 
 

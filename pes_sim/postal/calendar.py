@@ -1,0 +1,116 @@
+"""The compliance calendar: which construct holds on which day, and the window of dates. Data, in calendar.toml."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from pes_sim.errors import UsageError
+
+_MOST_BYTES: Final = 1 << 17
+_MOST_DAYS: Final = 3650
+
+
+@dataclass(frozen=True, slots=True)
+class Regime:
+    """What holds for some constructs. Days are None where nothing was decided.
+
+    `decertified`: from when on the systems were not authorised; `withdrawn_by`: the last day one may have been in
+    service; `last_valid`: the last day on which what they printed is postage.
+    """
+
+    name: str
+    constructs: tuple[str, ...]
+    basis: str
+    source: str
+    decertified: date | None = None
+    withdrawn_by: date | None = None
+    last_valid: date | None = None
+    postage: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """How far the printed date may lie from the day of the scan, in days: after it, and before it.
+
+    Up to `ahead_days` it is a piece that came too early, beyond them one that no meter prints.
+    """
+
+    early_days: int
+    late_days: int
+    ahead_days: int
+    basis: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """Window, and the regimes."""
+
+    window: Window
+    regimes: Sequence[Regime]
+
+    def regime(self, construct: str) -> Regime | None:
+        """The one that a construct is of."""
+        return next((regime for regime in self.regimes if construct in regime.constructs), None)
+
+
+@cache
+def built_in() -> Calendar:
+    """The one that comes with the package."""
+    return load_file(Path(__file__).parent / "calendar.toml")
+
+
+def load_file(path: Path) -> Calendar:
+    """A calendar from a TOML file. Raises `UsageError` naming the file and what is wrong in it."""
+    import tomllib
+
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+    except OSError as problem:
+        raise UsageError(f"{path} cannot be read: {problem.strerror}") from None
+    try:
+        if len(data) > _MOST_BYTES:
+            raise ValueError(f"more than {_MOST_BYTES} bytes")
+        document = tomllib.loads(data.decode("utf-8"))
+        rows = _take(document, "regime", list, "the file")
+        regimes = [_regime(row, f"regime {number}") for number, row in enumerate(rows, 1)]
+        return Calendar(_window(_take(document, "window", dict, "the file")), regimes)
+    except (ValueError, RecursionError) as problem:
+        hint = "The one that comes along is pes_sim/postal/calendar.toml"
+        raise UsageError(f"{path}: not a calendar: {problem}", hint=hint) from None
+
+
+def _window(row: Mapping[str, Any]) -> Window:
+    days = [_take(row, name, int, "window") for name in ("early_days", "late_days", "ahead_days")]
+    if not all(0 <= number <= _MOST_DAYS for number in days) or days[0] > days[2]:
+        raise ValueError(f"window: days are 0 to {_MOST_DAYS}, and early_days at most ahead_days")
+    early, late, ahead = days
+    return Window(early, late, ahead, _take(row, "basis", str, "window"), _take(row, "source", str, "window"))
+
+
+def _regime(row: Any, where: str) -> Regime:
+    if type(row) is not dict:
+        raise ValueError(f"{where} is not a table")
+    constructs = _take(row, "constructs", list, where)
+    if not all(type(construct) is str for construct in constructs):
+        raise ValueError(f"{where}: constructs must be texts")
+    days = {name: _take(row, name, date, where) if name in row else None
+            for name in ("decertified", "withdrawn_by", "last_valid")}  # fmt: skip
+    name, basis, source = (_take(row, key, str, where) for key in ("name", "basis", "source"))
+    postage = _take(row, "postage", bool, where) if "postage" in row else True
+    return Regime(name, tuple(constructs), basis, source, postage=postage, **days)
+
+
+def _take(row: Mapping[str, Any], name: str, kind: type, where: str) -> Any:
+    if type(row.get(name)) is not kind:
+        raise ValueError(f"{where} needs {name}, a TOML {_KINDS[kind]}")
+    return row[name]
+
+
+_KINDS: Final = {dict: "table", list: "array", str: "string", date: "date", bool: "boolean", int: "integer"}

@@ -1,0 +1,132 @@
+"""What the provider and the inspectors tell the post office: meters out of service, refills granted, reprints reported.
+
+A JSON file of one object, `{"meters": [...]}`, an object a meter: `psd_serial`; and, as far as known, `status` with
+`since`, `granted_mills` (all refills ever), and `reprints` (payloads in hex, once for each time).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+from pes_sim.errors import UsageError
+from pes_sim.indicium.codings import Value
+from pes_sim.money import MAX_MILLS
+
+_MOST_BYTES: Final = 1 << 26
+_KNOWN: Final = frozenset({"psd_serial", "status", "since", "granted_mills", "reprints"})
+
+
+class Status(StrEnum):
+    """Whether a meter may print."""
+
+    IN_SERVICE = "in service"
+    LOST = "lost"
+    STOLEN = "stolen"
+    WITHDRAWN = "withdrawn"
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """One PSD. `since`: the first day of its status; None for always. `granted_mills`: None where nobody says.
+
+    `reprints`: how often each payload was given out once more, by its bytes.
+    """
+
+    psd_serial: str
+    status: Status = Status.IN_SERVICE
+    since: date | None = None
+    granted_mills: int | None = None
+    reprints: Mapping[bytes, int] = field(default_factory=dict)
+
+
+class Records:
+    """Meters by the serial number of their PSD, as text."""
+
+    def __init__(self, meters: Iterable[Meter] = ()) -> None:
+        """Raises `UsageError` for a meter that is listed twice."""
+        self._meters: dict[str, Meter] = {}
+        for meter in meters:
+            if meter.psd_serial in self._meters:
+                raise UsageError(f"PSD {meter.psd_serial} is listed twice", hint="Give one entry a meter")
+            self._meters[meter.psd_serial] = meter
+
+    def __len__(self) -> int:
+        return len(self._meters)
+
+    def find(self, psd_serial: Value) -> Meter | None:
+        """The entry of that PSD."""
+        return self._meters.get(psd_serial.hex() if isinstance(psd_serial, bytes) else str(psd_serial))
+
+
+def load_file(path: Path) -> Records:
+    """Records from a JSON file. Raises `UsageError` naming the file, the entry and what is wrong in it."""
+    import json
+
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+    except OSError as problem:
+        raise UsageError(f"{path} cannot be read: {problem.strerror}") from None
+    try:
+        if len(data) > _MOST_BYTES:
+            raise ValueError(f"more than {_MOST_BYTES} bytes")
+        document = json.loads(data)
+        if type(document) is not dict or type(document.get("meters")) is not list or len(document) != 1:
+            raise ValueError('it must be one object with the list "meters" and nothing else')
+        return Records(_meter(row, f"meter {number}") for number, row in enumerate(document["meters"], 1))
+    except UsageError as problem:
+        raise UsageError(f"{path}: {problem.message}", hint=problem.hint) from None
+    except (ValueError, RecursionError) as problem:
+        raise UsageError(f"{path}: not the records of meters: {problem}", hint="docs/acceptance.md shows one") from None
+
+
+def _meter(row: Any, where: str) -> Meter:
+    if type(row) is not dict:
+        raise ValueError(f"{where} is no object")
+    if unknown := sorted(set(row) - _KNOWN):
+        raise ValueError(f"{where} has {unknown[0]!r}, which nobody knows; known: {', '.join(sorted(_KNOWN))}")
+    serial = row.get("psd_serial")
+    if type(serial) not in (int, str) or serial == "":
+        raise ValueError(f"{where} needs psd_serial, a number or a text")
+    return Meter(str(serial), _status(row, where), _since(row, where), _granted(row, where), _reprints(row, where))
+
+
+def _status(row: Mapping[str, Any], where: str) -> Status:
+    try:
+        return Status(row.get("status", Status.IN_SERVICE))
+    except ValueError:
+        raise ValueError(f"{where}: status must be one of {', '.join(Status)}") from None
+
+
+def _since(row: Mapping[str, Any], where: str) -> date | None:
+    if row.get("since") is None:
+        return None
+    try:
+        return date.fromisoformat(row["since"])
+    except (TypeError, ValueError):
+        raise ValueError(f"{where}: since must be a date, YYYY-MM-DD") from None
+
+
+def _granted(row: Mapping[str, Any], where: str) -> int | None:
+    granted = row.get("granted_mills")
+    if granted is None:
+        return None
+    if type(granted) is not int or not 0 <= granted <= MAX_MILLS:
+        raise ValueError(f"{where}: granted_mills must be a whole number of mills, 0 to {MAX_MILLS}")
+    return granted
+
+
+def _reprints(row: Mapping[str, Any], where: str) -> Mapping[bytes, int]:
+    reprints = row.get("reprints", [])
+    try:
+        if type(reprints) is not list:
+            raise TypeError
+        return Counter(bytes.fromhex(text) for text in reprints)
+    except (TypeError, ValueError):
+        raise ValueError(f"{where}: reprints must be a list of payloads in hex") from None

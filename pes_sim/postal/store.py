@@ -1,0 +1,176 @@
+"""What a post office remembers of its scans: the interface, what of a scan is kept, and the smallest store there is.
+
+* A turn is all or nothing, and nobody else's scan comes between: what is looked up in it still holds when it ends.
+* What is looked up is looked up by an index. A store of a million scans answers as fast as an empty one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from datetime import date
+from threading import Lock
+from typing import Any, Final, NamedTuple, Protocol
+
+from pes_sim.postal.assessment import Assessment, Scan, Verdict, from_document
+from pes_sim.postal.case import Case, Earlier, Paid, Registers, Seen
+
+MOST_COPIES: Final = 1000
+"""Copies of one payload that are counted; more are as many."""
+_BEARS: Final = frozenset(
+    (
+        Verdict.ACCEPTED, Verdict.OVER_PAID, Verdict.SHORT_PAID, Verdict.STALE, Verdict.TOO_EARLY, Verdict.BAD_REDATE,
+    )
+)  # fmt: skip
+"""Verdicts by which an indicium still belongs to its mailpiece: what it paid, or corrected, counts for the next one."""
+
+
+class Known(NamedTuple):
+    """What was said of a scan that came before."""
+
+    payload: bytes
+    assessment: Assessment
+
+
+class ScanStore(Protocol):
+    """Whatever remembers scans. `find`, `earlier` and `add` are called inside a `turn` only."""
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Keeps others out. What was added in it is durable when it ends well, and gone when it does not."""
+        ...
+
+    def find(self, scan_id: str) -> Known | None:
+        """The scan of that id."""
+        ...
+
+    def earlier(self, case: Case) -> Case:
+        """The case, with what is known that bears on it."""
+        ...
+
+    def add(self, case: Case, assessment: Assessment) -> None:
+        """Remembers it."""
+        ...
+
+
+class Entry(NamedTuple):
+    """What is kept of a scan. Days are ISO text. None where the payload does not say."""
+
+    scan_id: str
+    day: str
+    payload: bytes
+    digest: bytes
+    mailpiece: str
+    psd: str
+    piece_count: int | None
+    ascending: int | None
+    descending: int | None
+    postage: int | None
+    tracking: str
+    mailing_date: str | None
+    genuine: int
+    bears: int
+    """Whether it counts for its mailpiece: once for each payload on it."""
+    assessment: str
+
+    @property
+    def seen(self) -> Seen:
+        """As a check names it."""
+        return Seen(self.scan_id, date.fromisoformat(self.day))
+
+    @property
+    def registers(self) -> Registers | None:
+        """As a check compares them."""
+        if not self.genuine or self.piece_count is None or self.ascending is None or self.postage is None:
+            return None
+        return Registers(self.piece_count, self.ascending, self.descending, self.postage)
+
+
+def digest(scan: Scan) -> bytes:
+    """What tells one payload from another."""
+    return hashlib.sha256(scan.payload).digest()
+
+
+def entry(case: Case, assessment: Assessment) -> Entry:
+    """What is to be kept."""
+    day = case.mailing_date
+    bears = bool(case.scan.mailpiece) and not case.earlier.again and case.genuine and assessment.verdict in _BEARS
+    return Entry(
+        case.scan.scan_id, case.scan.day.isoformat(), case.scan.payload, digest(case.scan), case.scan.mailpiece,
+        case.psd, case.piece_count, case.number("ascending_mills"), case.number("descending_mills"),
+        case.number("postage_mills"), case.tracking_number, None if day is None else day.isoformat(),
+        int(case.genuine), int(bears), json.dumps(assessment.document()),
+    )  # fmt: skip
+
+
+def known(payload: bytes, assessment: str) -> Known:
+    """What `entry` kept. Raises `ValueError`, `TypeError` or `KeyError` for anything else."""
+    return Known(payload, from_document(json.loads(assessment)))
+
+
+def paid(entries: Iterable[Entry]) -> Paid:
+    """What entries that bear on one mailpiece come to."""
+    on_it = list(entries)
+    dates = [date.fromisoformat(row.mailing_date) for row in on_it if row.mailing_date is not None]
+    postage = [row.postage or 0 for row in on_it]
+    free = postage.count(0)
+    return Paid(sum(postage), len(postage) - free, max(dates, default=None), free)
+
+
+def _first(entries: Sequence[Entry], key: Callable[[Entry], Any]) -> Seen | None:
+    """One of them, always the same."""
+    return min(entries, key=key).seen if entries else None
+
+
+class MemoryScans:
+    """A store that ends with its process, and looks through all it has: for tests, and for one look at one piece."""
+
+    def __init__(self) -> None:
+        self._entries: list[Entry] = []
+        self._turn = Lock()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        with self._turn:
+            before = len(self._entries)
+            try:
+                yield
+            except BaseException:
+                del self._entries[before:]
+                raise
+
+    def find(self, scan_id: str) -> Known | None:
+        return next((known(row.payload, row.assessment) for row in self._entries if row.scan_id == scan_id), None)
+
+    def earlier(self, case: Case) -> Case:
+        key, piece = digest(case.scan), case.scan.mailpiece
+        others = [row for row in self._entries if row.digest != key]
+        same = [row for row in self._entries if row.digest == key and row.genuine >= case.genuine]
+        copies = [row for row in same if not piece or row.mailpiece != piece]
+        genuine = [row for row in others if row.genuine]
+        count = [row for row in genuine if case.piece_count is not None
+                 and (row.psd, row.piece_count) == (case.psd, case.piece_count)]  # fmt: skip
+        tracking = [row for row in genuine if case.tracking_number and row.tracking == case.tracking_number
+                    and (not piece or row.mailpiece != piece)]  # fmt: skip
+        registers = [] if case.registers is None else [row.registers for row in genuine if row.psd == case.psd]
+        own = case.registers.piece_count if case.registers else 0
+        before = [found for found in registers if found and found.piece_count < own]
+        after = [found for found in registers if found and found.piece_count > own]
+        return replace(
+            case,
+            earlier=Earlier(
+                copies=min(len(copies), MOST_COPIES),
+                first_copy=_first(copies, lambda row: row.mailpiece),
+                again=len(copies) < len(same),
+                same_count=_first(count, lambda row: row.digest),
+                same_tracking=_first(tracking, lambda row: (row.mailpiece, row.digest)),
+                before=max(reversed(before), default=None, key=lambda found: found[:2]),
+                after=min(after, default=None, key=lambda found: found[:2]),
+                paid=paid(row for row in others if piece and row.mailpiece == piece and row.bears),
+            ),
+        )
+
+    def add(self, case: Case, assessment: Assessment) -> None:
+        self._entries.append(entry(case, assessment))

@@ -26,13 +26,13 @@ LINE_WIDTH: Final = 0.5
 
 @dataclass(slots=True)
 class SharedFont:
-    """A font of the document. `glyphs`: of the characters used so far, in the order of their numbers from 1 on: the
-    glyph in the font's file, and the character that first asked for it.
+    """A font of the document. `characters`: those used so far, in the order of their numbers from 1 on. Each has a
+    glyph of its own (`fonts.fit` sees to that), so that these are the glyphs' numbers, too, in what is embedded.
     """
 
     resource: bytes
     face: Any
-    glyphs: dict[int, int] = field(default_factory=dict)
+    characters: list[int] = field(default_factory=list)
 
 
 class Encoder:
@@ -62,15 +62,11 @@ class _Codes(dict[int, str]):
 
     def __init__(self, font: SharedFont) -> None:
         super().__init__()
-        self._font = font
-        self._numbers: dict[int, int] = {}
+        self._characters = font.characters
 
     def __missing__(self, code: int) -> str:
-        glyph = self._font.face.charToGlyph[code]
-        if glyph not in self._numbers:
-            self._numbers[glyph] = len(self._numbers) + 1
-            self._font.glyphs[glyph] = code
-        self[code] = digits = f"{self._numbers[glyph]:04x}"
+        self._characters.append(code)
+        self[code] = digits = f"{len(self._characters):04x}"
         return digits
 
 

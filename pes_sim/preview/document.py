@@ -158,11 +158,11 @@ class Document:
 
     def _font(self, font: SharedFont) -> int:
         """A composite font of TrueType glyphs, whose codes are the glyphs' numbers (9.7.4); 0 for one not used."""
-        if not font.glyphs:
+        if not font.characters:
             return 0
         face = font.face
         name = b"AAAAAA+" + face.name
-        packed = face.makeSubset(list(font.glyphs.values()))
+        packed = face.makeSubset(font.characters)
         program = self._stream(zlib.compress(packed, _LEVEL), b"/Filter/FlateDecode/Length1 %d" % len(packed))
         box = " ".join(f"{value:.0f}" for value in face.bbox).encode()
         descriptor = self._object(
@@ -170,12 +170,12 @@ class Document:
             b"/StemV %d/FontFile2 %d 0 R>>"
             % (name, box, face.ascent, face.descent, face.capHeight, face.stemV, program)
         )
-        widths = " ".join(f"{face.charWidths[code]:.2f}" for code in font.glyphs.values()).encode()
+        widths = " ".join(f"{face.charWidths[code]:.2f}" for code in font.characters).encode()
         descendant = self._object(
             b"<</Type/Font/Subtype/CIDFontType2/BaseFont/%b/CIDSystemInfo<</Registry(Adobe)/Ordering(Identity)"
             b"/Supplement 0>>/FontDescriptor %d 0 R/W[1[%b]]/CIDToGIDMap/Identity>>" % (name, descriptor, widths)
         )
-        mapping = self._stream(zlib.compress(_to_unicode(font.glyphs.values()), _LEVEL), b"/Filter/FlateDecode")
+        mapping = self._stream(zlib.compress(_to_unicode(font.characters), _LEVEL), b"/Filter/FlateDecode")
         return self._object(
             b"<</Type/Font/Subtype/Type0/BaseFont/%b/Encoding/Identity-H/DescendantFonts[%d 0 R]/ToUnicode %d 0 R>>"
             % (name, descendant, mapping)

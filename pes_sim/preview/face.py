@@ -92,9 +92,9 @@ def face(imprint: Imprint, symbol: Symbol, page: PageKind, advert: Advert = NO_A
     place = place_of(imprint.kind, page)
     yield from block.indicium(imprint, symbol, page, place)
     zone = block.clear_zone(block.indicium_box(symbol.size, page, place))
-    if place in (Place.FRONT, Place.LOWER_LEFT):
-        yield from _sender(imprint, page)
-        yield from _addressee(imprint, page)
+    if page.sender and page.addressee and place is not Place.BACK:
+        yield from _sender(imprint, page.sender)
+        yield from _addressee(imprint, page, page.addressee)
         if page.fim:
             yield _fim(page)
     if place in (Place.FRONT, Place.TAPE):
@@ -167,10 +167,7 @@ def _slogan_lines(advert: Advert) -> list[str]:
 # --- marks -----------------------------------------------------------------------------------------------------------
 
 
-def _sender(imprint: Imprint, page: PageKind) -> Iterator[Mark]:
-    box = page.sender
-    if box is None:
-        return
+def _sender(imprint: Imprint, box: Box) -> Iterator[Mark]:
     made_up = ("PES-SIM MAIL ROOM", "SIMULATED POSTAGE METER", f"ORIGIN ZIP {imprint.origin_zip}")
     lines = [*(imprint.sender or made_up), imprint.reference]
     step = min(11.0, box.height / len(lines))
@@ -190,11 +187,8 @@ def address_lines(imprint: Imprint) -> list[str]:
     return [line for line in (imprint.text, *first, last) if line]
 
 
-def _addressee(imprint: Imprint, page: PageKind) -> Iterator[Mark]:
+def _addressee(imprint: Imprint, page: PageKind, box: Box) -> Iterator[Mark]:
     """Clear of the lower right corner of a letter, where the Postal Service prints its barcode (DMM 202)."""
-    box = page.addressee
-    if box is None:
-        return
     top, bars = box.top, _bars(imprint) if page.barcode is not Barcode.NONE else ""
     if bars and page.barcode is Barcode.CORNER:
         yield barcode(bars, page.width - _CORNER[0], _CORNER[1])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from bisect import bisect_right
+from collections import Counter
 from functools import cache
 from typing import Any, Final
 
@@ -40,10 +41,14 @@ def load_fonts() -> None:
 
 @cache
 def _widths(font: str) -> dict[str, float]:
-    """Of every character that the font has, in thousandths of its size."""
+    """Of every character that the font has, in thousandths of its size.
+
+    A glyph that stands for several characters is the font's own sign for what it lacks.
+    """
     loaded = face(font)
-    codes = (code for code in loaded.charToGlyph if chr(code).isprintable())
-    return {chr(code): float(loaded.charWidths[code]) for code in codes}
+    glyphs = {code: glyph for code, glyph in loaded.charToGlyph.items() if chr(code).isprintable()}
+    shared = Counter(glyphs.values())
+    return {chr(code): float(loaded.charWidths[code]) for code, glyph in glyphs.items() if shared[glyph] == 1}
 
 
 def width(text: str, font: str, size: float) -> float:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -36,11 +37,13 @@ ATTACHED: Final = "pieces.jsonl"
 """The name of the PDF's attachment: a JSON object a line, each a piece, its payload in hexadecimal digits."""
 FORMS: Final = ("pdf", "png", "svg")
 
+_BROKEN: Final = "{} is not written: a page of it could not be"
+_AGAIN: Final = "Make room for it, and draw all of it again"
 _file_number: Final = count(1)
 _Self = TypeVar("_Self", bound="_Pages")
 
 
-class _Pages:
+class _Pages(ABC):
     """Files that grow by `add`. Use it in a `with`: leaving that writes them, whether by its end or by an error.
 
     Everything that can be missing is looked for at once, so that no postage is spent for pages that cannot be written:
@@ -76,11 +79,15 @@ class _Pages:
         """
         if not self._open:
             raise UsageError(f"{self._path} is written; no page can be added")
+        if self._broken:
+            raise UsageError(_BROKEN.format(self._path), hint=_AGAIN)
         full = list(self._sheets.add(imprint))
         self._pieces += 1
         with self._said_clearly():
+            self._broken = True  # whatever ends this early, a second Ctrl-C too, leaves half a page
             self._note(imprint)
             self._put_all(full)
+            self._broken = False
 
     def close(self) -> None:
         """Writes what is left, durably. Closing twice does nothing.
@@ -94,7 +101,7 @@ class _Pages:
             if not self._pieces:
                 raise UsageError(f"{self._path} is not written: no mail piece was printed")
             if self._broken:
-                raise UsageError(f"{self._path} is not written: a page of it could not be")
+                raise UsageError(_BROKEN.format(self._path), hint=_AGAIN)
             with self._said_clearly():
                 self._put_all(self._sheets.rest())
                 self._finish()
@@ -123,7 +130,6 @@ class _Pages:
         try:
             yield
         except OSError as error:
-            self._broken = True
             raise UsageError(
                 f"{self._path} cannot be written: {error.strerror}",
                 hint="Give a file in a directory you can write to, with room on its disk",
@@ -132,17 +138,21 @@ class _Pages:
     def _temporary(self) -> Path:
         return self._path.with_name(f".pes-sim-{os.getpid()}-{next(_file_number)}.tmp")
 
+    @abstractmethod
     def _note(self, imprint: Imprint) -> None:
-        """Keeps what a program reads of a piece."""
+        """Keeps what a program is to read of a piece, if anything."""
 
+    @abstractmethod
     def _put(self, page: Page) -> None:
-        raise NotImplementedError
+        """Writes a page beside its place."""
 
+    @abstractmethod
     def _finish(self) -> None:
-        raise NotImplementedError
+        """Puts everything into its place, durably."""
 
+    @abstractmethod
     def _discard(self) -> None:
-        raise NotImplementedError
+        """Removes what is left beside it, if anything is."""
 
 
 class PdfPages(_Pages):
@@ -195,6 +205,9 @@ class PicturePages(_Pages):
             probe = self._temporary()
             probe.touch()
             probe.unlink()
+
+    def _note(self, imprint: Imprint) -> None:
+        """A picture has no room for it."""
 
     @property
     def where(self) -> str:

@@ -84,6 +84,7 @@ def test_a_logo_with_an_indicium_in_it_is_refused(cli: Cli, tmp_path: Path) -> N
         ("photo.png", "is no PNG file"),  # a JPEG
         ("zero.png", "PNG file"),
         ("cut.png", "logo|damaged|cannot be read"),
+        ("broken.png", "is a damaged PNG file"),
         ("large.png", "too many for a logo"),
         ("bomb.png", "too large for a logo"),
     ],
@@ -95,6 +96,8 @@ def test_what_is_no_logo_is_refused(cli: Cli, tmp_path: Path, name: str, says: s
     Image.new("RGB", (10, 10)).save(tmp_path / "photo.png", "JPEG")
     by_hand(tmp_path / "zero.png", 0, 0)
     by_hand(tmp_path / "cut.png", 100, 100, zlib.compress(bytes(50)))
+    whole = by_hand(tmp_path / "broken.png", 100, 100, zlib.compress(bytes(50))).read_bytes()
+    (tmp_path / "broken.png").write_bytes(whole[:-12] + bytes(40))  # what follows the pixels is no chunk
     by_hand(tmp_path / "large.png", 5000, 5000)
     by_hand(tmp_path / "bomb.png", 60_000, 60_000)
     complaint = preview(cli, tmp_path, "--logo", tmp_path / name)

@@ -52,6 +52,7 @@ def test_text_that_fits_exactly_is_not_shortened() -> None:
     [
         ("Zoë", "Zoë", False),
         ("Łódź Čapek Őry", "Łódz Čapek Ory", False),
+        ("Ďáblice \N{HORIZONTAL BAR}", "Dáblice \N{LOZENGE}", True),
         ("Привет", "\N{LOZENGE}" * 6, True),
         ("\N{LOZENGE}", "\N{LOZENGE}", False),
         ("a\uffffb", "a\N{LOZENGE}b", True),

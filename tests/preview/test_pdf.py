@@ -16,6 +16,7 @@ from PIL import Image
 from pes_sim.errors import LayoutError, PayloadError, SymbolError, UsageError
 from pes_sim.indicium import symbol
 from pes_sim.indicium.layout import builtin
+from pes_sim.preview import document
 from pes_sim.preview.drawing import NOTICE
 from pes_sim.preview.image import pages
 from pes_sim.preview.pdf import PdfPages, PicturePages, open_pages
@@ -221,14 +222,35 @@ def test_a_file_that_broke_off_is_never_put_in_its_place(tmp_path: Path, room: i
     assert os.listdir(tmp_path) == ["a.pdf"]
 
 
+def test_an_interruption_in_the_middle_of_a_page_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its offsets could be wrong. The pieces are drawn again by going on."""
+
+    def job() -> None:
+        with PdfPages(tmp_path / "a.pdf", title="") as pdf:
+            pdf.add(PIECE)
+            monkeypatch.setattr(document.Document, "_stream", interrupted)
+            pdf.add(PIECE)
+
+    def interrupted(self: document.Document, data: bytes, entries: bytes) -> int:
+        self._file.write(data[:100])
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        job()
+    assert os.listdir(tmp_path) == []
+
+
 def test_who_goes_on_after_that_is_told_at_the_end(tmp_path: Path) -> None:
     pdf = PdfPages(tmp_path / "a.pdf", title="")
     whole, pdf._document._file = pdf._document._file, Full(pdf._file, 100)  # type: ignore[assignment]
     with pytest.raises(UsageError, match="No space left"):
         pdf.add(PIECE)
     pdf._document._file = whole
-    pdf.add(PIECE)
-    with pytest.raises(UsageError, match="a page of it could not be"):
+    with pytest.raises(UsageError, match=r"a page of it could not be\. Make room"):
+        pdf.add(PIECE)
+    with pytest.raises(UsageError, match=r"a page of it could not be\. Make room"):
         pdf.close()
     assert os.listdir(tmp_path) == []
 

@@ -17,7 +17,7 @@ ifneq ($(MADE_FOR),$(or $(NAMED),$(firstword $(MADE_FOR)) in $(CURDIR)))
 $(STAMP): discard
 endif
 
-.PHONY: all setup system system-tests discard demo test bench check generate lock clean help
+.PHONY: all setup system system-tests discard demo test bench check generate pictures lock clean help
 all: setup
 
 setup: $(STAMP) ## set up .venv with everything (the default)
@@ -72,6 +72,9 @@ check: $(STAMP) ## lint, format, types, import rules, stale generated files
 
 generate: $(STAMP) ## write the generated files again from their tables
 	$(BIN)/python -m tools.generate
+
+pictures: system $(STAMP) ## draw the pictures of docs/images again
+	$(BIN)/python -m tools.pictures
 
 # Keeps what is locked where pyproject.toml allows it; newer versions: make lock LOCK_FLAGS=--upgrade
 # One lock serves every platform and every Python we promise. It names no registry: that is the user's own setting.

@@ -131,7 +131,7 @@ KINDS: Final = (
         advert=Box(12, 34, 0, 132), correction=Place.TAPE,
     ),
     PageKind(
-        "tape-roll", "Roll of tapes, five to a strip", 6.5 * INCH, 2 * INCH, arrangement=Arrangement.ROLL,
+        "tape-roll", "Roll of such tapes, five to a strip", 6.5 * INCH, 2 * INCH, arrangement=Arrangement.ROLL,
         each="tape", several=5,
     ),
     PageKind(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -12,13 +13,15 @@ from pes_sim.errors import UsageError
 from pes_sim.indicium.layout import Layout
 from pes_sim.preview import image
 from pes_sim.preview.face import NO_ADVERT, Advert
-from pes_sim.preview.pdf import PdfPages, PicturePages, open_pages
+from pes_sim.preview.pdf import PdfPages, PicturePages, check_resolution, open_pages
 from pes_sim.preview.stationery import USUAL, PageKind, kind_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 _LOGO_PIXELS: Final = 16_000_000
+_DAMAGED: Final = (SyntaxError, ValueError, EOFError, struct.error)
+"""What Pillow raises for a damaged file, besides OSError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ def _advert(options: argparse.Namespace) -> Advert:
     logo = read_logo(options.logo)
     said = logo.info.get("dpi", (0, 0))[0]
     dpi = options.logo_dpi or (round(said) if round(said) in image.DPI else 300)
-    image.check_resolution(dpi)
+    check_resolution(dpi)
     return Advert(logo=logo, dpi=float(dpi))
 
 
@@ -88,7 +91,7 @@ def read_logo(path: Path) -> Image:
         raise UsageError(f"{path} is too large for a logo ({problem})") from None
     except OSError as problem:
         raise UsageError(f"{path} cannot be read: {problem.strerror or problem}") from None
-    except image.DAMAGED as problem:
+    except _DAMAGED as problem:
         raise UsageError(f"{path} is a damaged PNG file ({problem})", hint="Save it again") from None
     paper = Image.new("RGBA", coloured.size, "white")
     paper.alpha_composite(coloured)

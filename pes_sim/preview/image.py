@@ -32,8 +32,8 @@ _FORMATS: Final = ("PNG", "JPEG", "TIFF")
 _PDF_MARK: Final = b"%PDF-"
 _PDF_MARK_WITHIN: Final = 1024  # bytes; where readers look for it, as many PDF files begin with something else
 
-DAMAGED: Final = (OSError, SyntaxError, ValueError, EOFError, struct.error)
-"""What Pillow raises for a damaged file."""
+# What Pillow raises for a damaged file, besides OSError.
+_DAMAGED: Final = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 
 
 def pages(path: Path, dpi: int = 300) -> Iterator[Image]:
@@ -43,7 +43,8 @@ def pages(path: Path, dpi: int = 300) -> Iterator[Image]:
     empty, neither PDF nor PNG, JPEG or TIFF, encrypted, damaged or too large: at once where the file shows it at
     once, otherwise at the page concerned. PDF pages must not be drawn in several threads at once (a rule of PDFium).
     """
-    check_resolution(dpi)
+    if dpi not in DPI:
+        raise UsageError(f"{dpi} dpi is no useful resolution", hint=f"Give {DPI.start} to {DPI.stop - 1}")
     try:
         with path.open("rb") as file:
             head = file.read(_PDF_MARK_WITHIN)
@@ -54,12 +55,6 @@ def pages(path: Path, dpi: int = 300) -> Iterator[Image]:
     if not head:
         raise UsageError(f"{path} is empty", hint="Give a PDF, PNG, JPEG or TIFF file")
     return _pdf_pages(path, dpi) if _PDF_MARK in head else _image_pages(path)
-
-
-def check_resolution(dpi: int) -> None:
-    """Raises `UsageError` for one at which no page of mail is looked at."""
-    if dpi not in DPI:
-        raise UsageError(f"{dpi} dpi is no useful resolution", hint=f"Give {DPI.start} to {DPI.stop - 1}")
 
 
 def _pdf_pages(path: Path, dpi: int) -> Iterator[Image]:
@@ -79,7 +74,7 @@ def _pdf_pages(path: Path, dpi: int) -> Iterator[Image]:
             except pypdfium2.PdfiumError as error:
                 raise UsageError(f"{where} is damaged ({error})", hint="Export the file again") from error
             scale = dpi / 72
-            check_pixels(where, page.get_width() * scale, page.get_height() * scale)
+            _check_pixels(where, page.get_width() * scale, page.get_height() * scale)
             bitmap = page.render(scale=scale, grayscale=True)
             yield bitmap.to_pil().copy()  # the original's pixels go with the bitmap
             bitmap.close()
@@ -96,7 +91,7 @@ def _image_pages(path: Path) -> Iterator[Image]:
             picture = Image.open(path, formats=_FORMATS)
         with picture:
             for number, frame in enumerate(ImageSequence.Iterator(picture), start=1):
-                check_pixels(f"{path}, page {number}", *frame.size)
+                _check_pixels(f"{path}, page {number}", *frame.size)
                 yield _grey(frame)
     except UsageError:  # ours; it is a ValueError, too
         raise
@@ -104,12 +99,11 @@ def _image_pages(path: Path) -> Iterator[Image]:
         raise UsageError(f"{path}, page {number} is too large ({error})", hint="Scan it at 300 dpi") from error
     except UnidentifiedImageError as error:
         raise UsageError(f"{path} is no file that can be read", hint="Give a PDF, PNG, JPEG or TIFF file") from error
-    except DAMAGED as error:
+    except _DAMAGED as error:
         raise UsageError(f"{path}, page {number} is damaged ({error})", hint="Scan or export it again") from error
 
 
-def check_pixels(where: str, width: float, height: float) -> None:
-    """Raises `UsageError` for a page of more pixels than `MAX_PIXELS`."""
+def _check_pixels(where: str, width: float, height: float) -> None:
     if width * height > MAX_PIXELS:
         raise UsageError(
             f"{where} is too large: {width:.0f} x {height:.0f} pixels, more than {MAX_PIXELS:,}",

@@ -196,9 +196,13 @@ class PicturePages(_Pages):
     ) -> None:  # fmt: skip
         super().__init__(path, kind, advert, layout)
         if form == "png":
-            image.check_resolution(dpi)
+            check_resolution(dpi)
             across = kind.width * (kind.several if kind.each else 1)
-            image.check_pixels(f"a page {kind.name}", across * dpi / 72, kind.height * dpi / 72)
+            if across * kind.height * dpi**2 / 72**2 > image.MAX_PIXELS:
+                raise UsageError(
+                    f"a page {kind.name} at {dpi} dpi has more than {image.MAX_PIXELS:,} pixels",
+                    hint="Take a lower resolution, 300 dpi is enough",
+                )
         self._form, self._dpi, self._title = form, dpi, title
         self._drawn: list[Path] = []
         with self._said_clearly():
@@ -251,6 +255,12 @@ def open_pages(
     if chosen == "pdf":
         return PdfPages(path, title=title, kind=kind, advert=advert, layout=layout)
     return PicturePages(path, form=chosen, dpi=dpi, title=title, kind=kind, advert=advert, layout=layout)
+
+
+def check_resolution(dpi: int) -> None:
+    """Raises `UsageError` for one at which no page of mail is looked at."""
+    if dpi not in image.DPI:
+        raise UsageError(f"{dpi} dpi is no useful resolution", hint=f"Give {image.DPI.start} to {image.DPI.stop - 1}")
 
 
 def _information(title: str) -> dict[str, str]:

@@ -54,7 +54,7 @@ NOTES: Final = (
 )
 """Along the lower edge: the first that has room."""
 _LARGEST_TEXT: Final = 11.0  # of an address; a long line makes all of it smaller
-_SMALLEST_TEXT: Final = 7.0
+_SMALLEST_TEXT: Final = 4.5  # at which the widest line that a mail job allows has room on a label
 _SLOGAN: Final = 12.0
 _SLOGAN_LINES: Final = 4
 _WHERE: Final = {

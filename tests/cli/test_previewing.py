@@ -151,7 +151,7 @@ def test_a_payload_of_a_layout_of_ones_own(cli: Cli, tmp_path: Path) -> None:
     assert "unknown indicia version 150" in cli("preview", payload, "--out", tmp_path / "p.svg").complaint()[0]
 
 
-@pytest.mark.parametrize("payload", [payload.hex() for payload in REAL])
+@pytest.mark.parametrize("payload", [payload.hex() for payload in REAL], ids=range(len(REAL)))
 @pytest.mark.parametrize("page", ["envelope-10", "proof", "withdrawal"])
 @pytest.mark.parametrize("form", ["pdf", "png", "svg"])
 def test_a_real_indicium_is_never_drawn(cli: Cli, tmp_path: Path, payload: str, page: str, form: str) -> None:

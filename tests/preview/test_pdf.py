@@ -79,7 +79,7 @@ def test_pages_printed_before_an_error_are_kept(tmp_path: Path, error: BaseExcep
     assert os.listdir(tmp_path) == ["a.pdf"]
 
 
-@pytest.mark.parametrize("payload", REAL)
+@pytest.mark.parametrize("payload", REAL, ids=range(len(REAL)))
 @pytest.mark.parametrize("form", ["pdf", "png", "svg"])
 def test_a_real_indicium_comes_onto_no_page(tmp_path: Path, payload: bytes, form: str) -> None:
     with open_pages(tmp_path / f"a.{form}", title="") as out:

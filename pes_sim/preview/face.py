@@ -195,9 +195,10 @@ def _addressee(imprint: Imprint, page: PageKind, box: Box) -> Iterator[Mark]:
     elif bars:
         yield barcode(bars, box.left, top - _FULL)
         top -= _FULL + 6
-    lines = address_lines(imprint)
+    lines = address_lines(imprint) or [""]
     step = min(15.0, (top - box.bottom) / len(lines))
-    widest = max(width(fit(line, REGULAR, 1, 10_000), REGULAR, 1) for line in lines)
+    address = [line for line in lines if line != imprint.text]  # the customer's own line is cut instead
+    widest = max([1.0, *(width(fit(line, REGULAR, 1, 10_000), REGULAR, 1) for line in address)])
     size = max(_SMALLEST_TEXT, min(_LARGEST_TEXT, step * 0.82, box.width / widest))
     for number, line in enumerate(lines):
         yield Text(box.left, top - size - step * number, REGULAR, size, fit(line, REGULAR, size, box.width))

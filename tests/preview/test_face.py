@@ -14,10 +14,10 @@ from pes_sim.indicium import imb, symbol
 from pes_sim.indicium.layout import builtin
 from pes_sim.meter.job import ADDRESS_LENGTH, ADDRESS_LINES
 from pes_sim.preview.block import clear_zone, indicium_box, symbol_box
-from pes_sim.preview.face import FIMS, NO_ADVERT, NOTES, Advert, address_lines, check_room, place_of
+from pes_sim.preview.face import FIMS, NO_ADVERT, NOTES, Advert, address_lines, check_room, face, place_of
 from pes_sim.preview.image import pages
 from pes_sim.preview.imprint import Imprint
-from pes_sim.preview.marks import Box
+from pes_sim.preview.marks import Box, Text
 from pes_sim.preview.stationery import (
     CLEAR_ZONE,
     INCH,
@@ -312,6 +312,26 @@ def test_the_widest_address_that_a_job_allows_is_smaller_and_not_cut(tmp_path: P
     widest = "W" * ADDRESS_LENGTH
     piece = replace(PIECE, text="", recipient=(widest,) * ADDRESS_LINES["recipient"])
     assert f"{widest} {widest} 62701-1234" in text_of(write(tmp_path / "a.pdf", piece, kind=kind))
+
+
+def _texts(kind: PageKind, text: str, piece: Imprint) -> list[Text]:
+    drawn = symbol.encode(piece.payload, piece.layout.symbol)
+    return [mark for mark in face(replace(piece, text=text), drawn, kind) if isinstance(mark, Text)]
+
+
+@named(ADDRESSED)
+def test_a_customers_long_line_is_cut_and_leaves_the_address_as_large_as_it_is(tmp_path: Path, kind: PageKind) -> None:
+    piece = replace(PIECE, recipient=RECIPIENT)
+    assert "x x x" in text_of(write(tmp_path / "a.pdf", replace(piece, text="x " * 200), kind=kind))
+    places = [mark for mark in _texts(kind, "x", piece) if mark.text in RECIPIENT]
+    assert places == [mark for mark in _texts(kind, "x " * 200, piece) if mark.text in RECIPIENT] != []
+
+
+@pytest.mark.parametrize("lines", [("Attn",), (" ",), ("", "")])
+def test_an_address_of_next_to_nothing_is_drawn(tmp_path: Path, lines: tuple[str, ...]) -> None:
+    piece = replace(PIECE, recipient=lines, text="Attn", destination="")
+    assert text_of(write(tmp_path / "a.pdf", piece)).count("Attn") >= 1
+    assert "Attn" in text_of(write(tmp_path / "b.pdf", replace(piece, text=""))) or not lines[0].strip()
 
 
 @named(SINGLE)

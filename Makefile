@@ -17,7 +17,7 @@ ifneq ($(MADE_FOR),$(or $(NAMED),$(firstword $(MADE_FOR)) in $(CURDIR)))
 $(STAMP): discard
 endif
 
-.PHONY: all setup system system-tests discard demo test bench check generate lock clean help
+.PHONY: all setup system system-tests discard demo test bench check generate pictures lock clean help
 all: setup
 
 setup: $(STAMP) ## set up .venv with everything (the default)
@@ -44,7 +44,8 @@ $(STAMP): pyproject.toml $(LOCKS)
 system:
 	@tools/setup-system
 
-# With what only tests need. SoftHSM2 and tshark are then there: a test that finds none fails and is not skipped.
+# With what only tests need. SoftHSM2, tshark and the PDF readers are then there: a test that finds none fails and is not
+# skipped.
 system-tests:
 	@tools/setup-system tests
 
@@ -53,6 +54,7 @@ demo: system $(STAMP) ## print, verify and deliver specimens; leaves them in dem
 
 test: export PES_SIM_REQUIRE_SOFTHSM := 1
 test: export PES_SIM_REQUIRE_TSHARK := 1
+test: export PES_SIM_REQUIRE_PDF_READERS := 1
 test: system-tests $(STAMP) ## all tests, then the coverage that must be complete
 	$(BIN)/pytest --cov --cov-report=term
 	@# What holds the money and what is printed: every branch.
@@ -70,6 +72,9 @@ check: $(STAMP) ## lint, format, types, import rules, stale generated files
 
 generate: $(STAMP) ## write the generated files again from their tables
 	$(BIN)/python -m tools.generate
+
+pictures: system $(STAMP) ## draw the pictures of docs/images again
+	$(BIN)/python -m tools.pictures
 
 # Keeps what is locked where pyproject.toml allows it; newer versions: make lock LOCK_FLAGS=--upgrade
 # One lock serves every platform and every Python we promise. It names no registry: that is the user's own setting.

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tools import bench, bench_indicium, bench_link
+from pes_sim.indicium import symbol
+from pes_sim.preview import image
+from tests.preview.made import text_of
+from tools import bench, bench_indicium, bench_link, bench_preview
 from tools.bench import Line
 
 
-@pytest.mark.parametrize(
-    ("measure", "lines"), [(bench.dispensing, 6), (bench.batches, 1), (bench.long_log, 2), (bench.pages, 1)]
-)
+@pytest.mark.parametrize(("measure", "lines"), [(bench.dispensing, 6), (bench.batches, 1), (bench.long_log, 2)])
 def test_a_measurement_gives_its_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, measure: Callable[[Path], list[Line]], lines: int
 ) -> None:
@@ -39,3 +40,26 @@ def test_the_links_lines_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     found = bench_link.lines(tmp_path)
     assert len(found) == 4
     assert all(line.what and line.figure for line in found)
+
+
+def test_the_previews_lines_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, small in (("PAGES", 10), ("IN_A_ROUND", 2)):
+        monkeypatch.setattr(bench_preview, name, small)
+    monkeypatch.setattr(bench, "ROUNDS", 1)
+    found = bench_preview.lines(tmp_path)
+    assert len(found) == 3
+    assert all(line.what and line.figure for line in found)
+
+
+def test_the_bare_pages_are_the_same_pages(tmp_path: Path) -> None:
+    bench_preview.ours(tmp_path / "ours.pdf", 2)
+    bench_preview.bare(tmp_path / "bare.pdf", bench_preview.marks_of(2))
+    for number, (own, bare) in enumerate(
+        zip(image.pages(tmp_path / "ours.pdf"), image.pages(tmp_path / "bare.pdf"), strict=True)
+    ):
+        assert symbol.read(own) == symbol.read(bare) != []
+        assert sorted(text_of(tmp_path / "ours.pdf", page=number)) == sorted(
+            text_of(tmp_path / "bare.pdf", page=number)
+        )
+        different = sum(abs(a - b) > 100 for a, b in zip(own.tobytes(), bare.tobytes(), strict=True))
+        assert different < own.width * own.height / 10_000

@@ -16,7 +16,6 @@ import time
 import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
 from cryptography.hazmat.primitives import hashes
@@ -294,51 +293,17 @@ def long_log(folder: Path) -> list[Line]:
     ]  # fmt: skip
 
 
-def pages(folder: Path) -> list[Line]:
-    from reportlab.pdfgen.canvas import Canvas
-
-    from pes_sim.preview import envelope
-    from pes_sim.preview.pdf import EnvelopePdf, Imprint
-
-    count = 50
-    imprint = Imprint(
-        payload=os.urandom(114), symbol_size="44x44", postage_mills=740, mailing_date=date(2026, 1, 5),
-        mail_class="FIRST-CLASS MAIL LETTER", origin_zip="20260", meter_serial="99S10001234567", piece_count=1,
-        destination="100011234", text="Spring catalogue", reference="Department 100 Sales", weight_text="1.00 oz",
-    )  # fmt: skip
-
-    def ours() -> None:
-        with EnvelopePdf(folder / "ours.pdf", title="bench") as pdf:
-            for _ in range(count):
-                pdf.add(imprint)
-
-    def bare() -> None:
-        canvas = Canvas(str(folder / "bare.pdf"), pagesize=envelope.PAGE, pageCompression=1)
-        for _ in range(count):
-            for line in range(12):
-                canvas.setFont("Helvetica", 9)
-                canvas.drawString(40, 260 - 12 * line, f"A line of an envelope, the {line}th of twelve")
-            canvas.showPage()
-        canvas.save()
-
-    own, reference = (value / count for value in turns([ours, bare], 1))
-    return [
-        Line("PDF page, symbol and fonts included", f"{1 / own:.0f} pages/s",
-             f"bare page of text {1 / reference:.0f} pages/s", reference / own, "", None)
-    ]  # fmt: skip
-
-
 def main() -> int:
     """Prints the table. 1 when a goal is missed."""
     if sys.argv[1:2] == ["--serve"]:
         return serve(Path(sys.argv[2]))
-    from tools import bench_indicium, bench_link
+    from tools import bench_indicium, bench_link, bench_preview
 
     # Beside the sources, not in /tmp: that may be memory, where a sync costs nothing.
     folder = Path(tempfile.mkdtemp(prefix=".bench-", dir="."))
     try:
         lines = [*imports(), *dispensing(folder), *bench_link.lines(folder), *batches(folder), *long_log(folder),
-                 *bench_indicium.lines(folder), *pages(folder)]  # fmt: skip
+                 *bench_indicium.lines(folder), *bench_preview.lines(folder)]  # fmt: skip
     finally:
         shutil.rmtree(folder)
     widths = [

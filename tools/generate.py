@@ -22,6 +22,7 @@ from pes_sim.link.events import EVENTS
 from pes_sim.link.message import LINK_SERVICES
 from pes_sim.meter import services as meter_services
 from pes_sim.postal import acceptance, calendar
+from pes_sim.preview.stationery import KINDS, Barcode, kind_of
 from pes_sim.provider import vectors
 from pes_sim.psd import messages
 from pes_sim.psd.faults import MEANING
@@ -211,6 +212,22 @@ def _calendar() -> str:
     return f"{table(head, rows)}\n\n{days} than {w.ahead_days} ahead ({w.basis}: {w.source})."
 
 
+def _kinds() -> str:
+    def yes(there: object) -> str:
+        return "yes" if there else ""
+
+    shown = [kind_of(kind.each) if kind.each else kind for kind in KINDS]
+    head = ("page", "what", "size", "addresses", "barcode", "mark", "slogan or logo")
+    return table(
+        head,
+        [
+            (f"`{kind.name}`", kind.what, kind.size.removesuffix(" in"), yes(one.addressee),
+             "" if one.barcode is Barcode.NONE else one.barcode.value, one.fim, yes(one.advert))
+            for kind, one in zip(KINDS, shown, strict=True)
+        ],
+    )  # fmt: skip
+
+
 SECTIONS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "docs/protocol.md": {
         "link-services": lambda: _services(LINK_SERVICES),
@@ -238,6 +255,7 @@ SECTIONS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "answers": _answers,
         "events": lambda: table(("event", "when, and what else it says"), BENCH_EVENTS.items()),
     },
+    "docs/preview.md": {"kinds": _kinds},
     "docs/indicia.md": {
         **{name: _layout(name) for name in layouts.BUILT_IN},
         "codings": lambda: table(

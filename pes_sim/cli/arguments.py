@@ -22,6 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _demo(commands)
     _print(commands)
+    _preview(commands)
     _verify(commands)
     _decode(commands)
     _accept(commands)
@@ -60,15 +61,48 @@ def _demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 
 def _print(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    p = _add(commands, "print", "pes_sim.cli.printing:run", "Print a mail job into a PDF, an envelope a piece",
+    p = _add(commands, "print", "pes_sim.cli.printing:run",
+             "Print a mail job onto envelopes, labels or tapes, as PDF or pictures",
              "pes-sim print --meter m1 --job examples/mail_job.csv --out indicia.pdf")  # fmt: skip
     p.add_argument("--meter", type=Path, required=True, metavar="DIR", help="the meter's directory")
     what = p.add_mutually_exclusive_group(required=True)
     what.add_argument("--job", type=Path, metavar="FILE.csv", help="the mail job")
     what.add_argument("--resume", metavar="ID", help="go on with a job that stopped; pieces already paid stay paid")
-    p.add_argument("--out", type=Path, required=True, metavar="FILE.pdf", help="the PDF to write (replaced)")
+    p.add_argument("--out", type=Path, required=True, metavar="FILE.pdf", help="the file to write (replaced)")
+    _pages(p)
     p.add_argument("--skip-bad", action="store_true", help="print the good rows and list the others")
     _faults(p)
+
+
+def _preview(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = _add(commands, "preview", "pes_sim.cli.previewing:run",
+             "Draw specimens on envelopes, labels, tapes or a proof sheet: a meter's, a payload's, or made-up ones",
+             "pes-sim preview --page proof --out proof.png")  # fmt: skip
+    p.add_argument("payload", nargs="?", metavar="HEX|FILE",
+                   help="hex digits, a file with a payload, or .jsonl with many (default: made-up pieces)")  # fmt: skip
+    p.add_argument("--meter", type=Path, metavar="DIR", help="in place of a payload: what this meter has printed")
+    p.add_argument("--piece", type=int, metavar="N", help="with --meter: only the piece of this piece count")
+    p.add_argument("--out", type=Path, metavar="FILE", help="the file to write (replaced)")
+    p.add_argument("--list", action="store_true", help="the kinds of pages there are")
+    _pages(p)
+    p.add_argument("--as", dest="kind", default="", metavar="KIND",
+                   choices=("standard", "date-correction", "amount-correction", "reprint"),
+                   help="what a payload is: standard, date-correction, amount-correction or reprint "
+                   "(default: standard; of no value: date-correction)")  # fmt: skip
+    p.add_argument("--layout", default="", metavar="NAME",
+                   help="a payload's layout, or its .toml file (default: by the version byte)")  # fmt: skip
+
+
+def _pages(p: argparse.ArgumentParser) -> None:
+    """What pieces are drawn on, and how."""
+    p.add_argument("--page", default="envelope-10", metavar="KIND",
+                   help="envelope-10, label, tape or so (envelope-10); 'pes-sim preview --list' has all")  # fmt: skip
+    p.add_argument("--format", default="", choices=("pdf", "png", "svg"), help="default: by the file's end")
+    p.add_argument("--dpi", type=int, default=300, metavar="N", help="resolution of a PNG (300)")
+    p.add_argument("--slogan", default="", metavar="TEXT", help='left of the clear zone; "|" between its lines')
+    p.add_argument("--logo", type=Path, metavar="FILE.png", help="in place of a slogan")
+    p.add_argument("--logo-dpi", type=int, default=0, metavar="N",
+                   help="dots of the logo to an inch (default: as its file says, or 300)")  # fmt: skip
 
 
 def _json(parser: argparse.ArgumentParser) -> None:

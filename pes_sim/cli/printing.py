@@ -1,9 +1,10 @@
-"""`pes-sim print`: a mail job through a meter into a PDF.
+"""`pes-sim print`: a mail job through a meter onto pages.
 
 * Nothing is printed from a job with a bad row, unless `--skip-bad` is given.
 * Every piece's request id follows from the job's id and the row's line, so a job that stopped can go on: pieces that
   were paid come back with the same indicia and are not paid again.
-* The PDF and the books agree whatever happens: a piece is paid and drawn, or neither; Ctrl-C waits for that.
+* The pages and the books agree whatever happens: a piece is paid and drawn, or neither; Ctrl-C waits for that. What
+  would have no room on a page is found before the first debit.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
 
-from pes_sim.cli import console, for_this_meter
+from pes_sim.cli import console, for_this_meter, paging
+from pes_sim.cli.paging import Look
 from pes_sim.entropy import Entropy
 from pes_sim.errors import InsufficientFunds, PesError, UsageError
 from pes_sim.indicium import layout as layouts
@@ -26,7 +28,8 @@ from pes_sim.meter import rates
 from pes_sim.meter.job import Job, JobPiece, read_job
 from pes_sim.meter.meter import Meter, Printed
 from pes_sim.money import dollars
-from pes_sim.preview.pdf import EnvelopePdf, Imprint
+from pes_sim.preview import fonts
+from pes_sim.preview.imprint import Imprint, class_title
 from pes_sim.psd.owned import read_regular
 from pes_sim.psd.storage import write_atomically
 from pes_sim.virtual import VirtualMeter
@@ -34,25 +37,28 @@ from pes_sim.virtual import VirtualMeter
 
 @dataclass(slots=True)
 class Run:
-    """What became of a job: the pieces printed, and what stopped it (None when nothing did)."""
+    """What became of a job: the pieces printed, in which files, and what stopped it (None when nothing did)."""
 
     job_id: str
     printed: list[tuple[JobPiece, Printed]] = field(default_factory=list)
     stopped_by: PesError | None = None
     stopped_at: JobPiece | None = None
     interrupted: bool = False
+    where: str = ""
 
 
 def run(options: argparse.Namespace) -> int:
     """`pes-sim print --meter DIR --job FILE.csv --out FILE.pdf`"""
     if options.out.exists() and not (options.out.is_file() or options.out.is_dir()):
         raise UsageError(f"{options.out} is a device or a pipe", hint="Give the name of a PDF file")
+    look = paging.look_of(options)
     with VirtualMeter(options.meter, failing_self_tests=options.fail_self_test) as meter:
         job_id, pieces = _load(options, meter)
         print(f"{job_id}: {len(pieces)} pieces", flush=True)
+        _report_lozenges(pieces)
         before = meter.registers()
         try:
-            result = print_job(meter, pieces, options.out, job_id, meter.home.config.layout)
+            result = print_job(meter, pieces, options.out, job_id, meter.home.config.layout, look)
         except (PesError, KeyboardInterrupt):
             if meter.registers() != before:
                 print("pes-sim: cut short after pieces were paid; going on pays none of them twice", file=sys.stderr)
@@ -60,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
             raise
         left = meter.registers().descending_mills
     spent = sum(printed.postage_mills for _, printed in result.printed)
-    where = f" into {options.out}" if result.printed else ""
+    where = f" into {result.where}" if result.printed else ""
     print(f"{len(result.printed)} of {len(pieces)} pieces printed{where}, {dollars(spent)}; {dollars(left)} available")
     if result.stopped_at is not None and result.stopped_by is not None:
         print(f"pes-sim: stopped at line {result.stopped_at.line}: {result.stopped_by.message}", file=sys.stderr)
@@ -72,7 +78,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _go_on(options: argparse.Namespace, job_id: str) -> str:
-    return f"To go on: pes-sim print --meter {options.meter} --resume {job_id} --out {options.out}"
+    return (
+        f"To go on: pes-sim print --meter {options.meter} --resume {job_id} --out {options.out}{paging.again(options)}"
+    )
 
 
 def _what_now(problem: PesError, options: argparse.Namespace) -> str:
@@ -119,8 +127,28 @@ class _Stopped(Exception):
     """Leaves the PDF's `with`: it keeps the pages so far, or no file where there is none."""
 
 
-def print_job(meter: Meter, pieces: Sequence[JobPiece], out: Path, job_id: str, layout: str) -> Run:
-    """Prints every piece, a page each. Stops at the first that the meter refuses; the PDF holds those before it.
+def _report_lozenges(pieces: Sequence[JobPiece]) -> None:
+    """Says which lines of a job have text that the pages cannot show as it is. It costs nothing to stop now."""
+    odd = [
+        str(piece.line)
+        for piece in pieces
+        if fonts.lacks(f"{piece.text} {piece.recipient} {piece.sender}".replace("\n", " "))
+    ]
+    if odd:
+        lines = f"line{'s' if len(odd) > 1 else ''} {', '.join(odd[:10])}{' …' if len(odd) > 10 else ''}"
+        print(f"pes-sim: {lines}: characters that the font lacks; a lozenge stands for each", file=sys.stderr)
+
+
+def print_job(
+    meter: Meter,
+    pieces: Sequence[JobPiece],
+    out: Path,
+    job_id: str,
+    layout: str,
+    look: Look = Look(),  # noqa: B008
+) -> Run:
+    """Prints every piece, by itself a page each. Stops at the first that the meter refuses; the pages hold those before
+    it.
 
     `layout`: the meter's, by name or file, for the size of its symbol.
     """
@@ -129,7 +157,7 @@ def print_job(meter: Meter, pieces: Sequence[JobPiece], out: Path, job_id: str, 
     with (
         contextlib.suppress(_Stopped),
         console.held() as interruption,
-        EnvelopePdf(out, title=f"Specimen indicia of meter {draw.meter_name}") as pdf,
+        look.open(out, f"Specimen indicia of meter {draw.meter_name}", draw.layout) as pages,
     ):
         for piece in console.progress(pieces, "printing"):
             if interruption.asked:
@@ -140,8 +168,9 @@ def print_job(meter: Meter, pieces: Sequence[JobPiece], out: Path, job_id: str, 
             except PesError as problem:
                 result.stopped_by, result.stopped_at = problem, piece
                 raise _Stopped from None
-            pdf.add(draw.imprint(piece, printed))
+            pages.add(draw.imprint(piece, printed))
             result.printed.append((piece, printed))
+    result.where = pages.where
     return result
 
 
@@ -152,8 +181,7 @@ class _Drawer:
         info = meter.info()
         self.meter_name = f"{info['provider_id']}{info['model_id']}{info['psd_serial']:010d}"
         self._zip = info["licensing_zip"]
-        printed_by = layouts.load(layout)
-        self._symbol, self._lines = printed_by.symbol, printed_by.text
+        self.layout = layouts.load(layout)
         self._departments = {d.code: d.name for d in meter.departments()}
 
     def imprint(self, piece: JobPiece, printed: Printed) -> Imprint:
@@ -161,10 +189,10 @@ class _Drawer:
         day = date.fromisoformat(piece.mailing_date)
         return Imprint(
             payload=printed.indicium,
-            symbol_size=self._symbol,
+            layout=self.layout,
             postage_mills=printed.postage_mills,
             mailing_date=day,
-            mail_class=rates.built_in().on(day).category(piece.mail_class).title,
+            mail_class=class_title(piece.mail_class, day),
             origin_zip=self._zip,
             meter_serial=self.meter_name,
             piece_count=printed.registers.piece_count,
@@ -174,7 +202,8 @@ class _Drawer:
             weight_text=f"{rates.ounces(piece.weight)} oz",
             tracking_number=piece.tracking_number,
             extra_services=piece.extra_services,
-            lines=self._lines,
+            recipient=tuple(piece.recipient.splitlines()),
+            sender=tuple(piece.sender.splitlines()),
         )
 
 

@@ -21,12 +21,17 @@ from pes_sim.money import dollars, parse
 from pes_sim.psd.piece import DATE_ADVANCE_DAYS
 
 REQUIRED: Final = ("date", "department", "mail_class", "weight_oz", "destination")
-OPTIONAL: Final = ("text", "amount", "tracking_number", "extra_services")
+OPTIONAL: Final = ("text", "amount", "tracking_number", "extra_services", "recipient", "sender")
+ADDRESS_LINES: Final = {"recipient": 4, "sender": 3}
+"""Lines that an address may have; "|" or a line break stands between two."""
+ADDRESS_LENGTH: Final = 40
+"""Characters of such a line. More would be too small to read on a label."""
 _MOST_POSTAGE: Final = (1 << 24) - 1
 _WEIGHT: Final = re.compile(r"([0-9]{1,6})(?:\.([0-9]{1,2})0*)?")
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _AHEAD: Final = re.compile(r"\+([0-9]{1,4})")
 _DESTINATION: Final = re.compile(r"([0-9]{5})(?:[- ]?([0-9]{4})(?:[- ]?([0-9]{2}))?)?")
+_ZIP_AT_END: Final = re.compile(r"(?:^|[^0-9-])([0-9]{5})(?:-([0-9]{4}))?$", re.ASCII)
 _LOST_ZERO: Final = re.compile(r"[0-9]{3,4}(?:[- ]?[0-9]{4}(?:[- ]?[0-9]{2})?)?")
 _LONGEST: Final = 40
 """Of a bad cell, this many characters are shown."""
@@ -34,7 +39,9 @@ _LONGEST: Final = 40
 
 @dataclass(frozen=True, slots=True)
 class JobPiece:
-    """One good row. `weight` in 1/100 oz; `amount_mills` 0 for the rate table's postage; `line` in the file."""
+    """One good row. `weight` in 1/100 oz; `amount_mills` 0 for the rate table's postage; `line` in the file. The
+    addresses are lines, with line breaks between them.
+    """
 
     line: int
     mailing_date: str
@@ -46,6 +53,8 @@ class JobPiece:
     amount_mills: int = 0
     tracking_number: str = ""
     extra_services: str = ""
+    recipient: str = ""
+    sender: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,12 +197,14 @@ class _RowReader:
         amount = take("amount", lambda cell: _amount(cell, rate))
         tracking = take("tracking_number", lambda cell: self._besides("tracking_number", "".join(cell.split())))
         extra = take("extra_services", lambda cell: self._besides("extra_services", cell))
+        recipient = take("recipient", lambda cell: _recipient(cell, destination))
+        sender = take("sender", lambda cell: _address("sender", cell))
         if bad:
             return None, bad
-        text = "".join(char if char.isprintable() else " " for char in cells.get("text", ""))
         return JobPiece(
-            line, day.isoformat(), department, category.name, weight, destination, text, amount, tracking, extra
-        ), []
+            line, day.isoformat(), department, category.name, weight, destination, _printable(cells.get("text", "")),
+            amount, tracking, extra, recipient, sender,
+        ), []  # fmt: skip
 
     def _date(self, cell: str) -> date:
         allowed = f"{self._today} to {self._last}, today, or +1 to +{DATE_ADVANCE_DAYS} days"
@@ -290,3 +301,36 @@ def _amount(cell: str, rate: int | None) -> int:
     if amount < (rate or 1):
         raise _Bad(f"{dollars(amount)} is below the rate", allowed)
     return amount
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
+def _address(name: str, cell: str) -> str:
+    lines = [" ".join(_printable(line).split()) for line in cell.replace("|", "\n").splitlines()]
+    lines = [line for line in lines if line]
+    most = ADDRESS_LINES[name]
+    allowed = f'up to {most} lines of up to {ADDRESS_LENGTH} characters, with "|" between them; or empty'
+    if len(lines) > most:
+        raise _Bad(f"{_shown(cell)} has {len(lines)} lines", allowed)
+    for number, line in enumerate(lines, start=1):
+        if len(line) > ADDRESS_LENGTH:
+            raise _Bad(f"line {number} of the address has {len(line)} characters: {_shown(line)}", allowed)
+    return "\n".join(lines)
+
+
+def _recipient(cell: str, destination: str | None) -> str:
+    """`destination` is None where it is bad. A piece whose address names another ZIP Code would go there, and its
+    indicium says that it does not.
+    """
+    address = _address("recipient", cell)
+    found = _ZIP_AT_END.search(address)
+    if found and destination:
+        said, add_on = found.groups()
+        if said != destination[:5] or (add_on and len(destination) > 5 and add_on != destination[5:9]):
+            raise _Bad(
+                f"the address ends in ZIP Code {found[0].strip()}, and the destination is {destination}",
+                "an address with the destination's ZIP Code, or without any",
+            )
+    return address

@@ -15,12 +15,13 @@ import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from itertools import groupby
 from typing import Final
 
 from pes_sim.errors import LayoutError, PayloadError, UsageError
 from pes_sim.indicium import symbol
-from pes_sim.indicium.layout import SPECIMEN_PROVIDER, Layout, builtin
+from pes_sim.indicium.layout import SPECIMEN_PROVIDER, Indicium, Layout, builtin
 from pes_sim.indicium.packing import REAL_PROVIDERS
 from pes_sim.indicium.symbol import Symbol
 from pes_sim.psd.piece import check_layout
@@ -78,8 +79,20 @@ def draw(payload: bytes, layout: Layout, *, dpi: int = 300, dots: int = 0) -> Pi
     return _composed(symbol.encode(payload, layout.symbol), size, dpi)
 
 
-def check_specimen(payload: bytes, layout: Layout) -> None:
-    """Raises `LayoutError` unless `payload` is one that a simulated meter prints, `PayloadError` if it is not whole."""
+def check_specimen(payload: bytes, layout: Layout) -> Indicium:
+    """The fields of a payload that a simulated meter prints. Raises `LayoutError` for any other, `PayloadError` for one
+    that is not whole.
+    """
+    parsed = check_provider(payload, layout)
+    _check_layout(layout)
+    return parsed
+
+
+_check_layout = lru_cache(maxsize=16)(check_layout)
+
+
+def check_provider(payload: bytes, layout: Layout) -> Indicium:
+    """The fields of a specimen's payload, printed by a meter or not. Raises as `check_specimen` does."""
     parsed = layout.unpack(payload)
     for provider in (str(parsed.values.get("provider_id", SPECIMEN_PROVIDER)), *_read_by_others(payload, layout)):
         if provider != SPECIMEN_PROVIDER:
@@ -87,12 +100,12 @@ def check_specimen(payload: bytes, layout: Layout) -> None:
                 f"an indicium of provider {provider!r} is not drawn: specimens bear {SPECIMEN_PROVIDER} only",
                 hint="39 CFR 501.9: it may be real postage. 'pes-sim decode' shows what it says",
             )
-    check_layout(layout)
     if parsed.trailing:
         raise PayloadError(
             f"{len(parsed.trailing)} bytes follow the {layout.length} of layout {layout.name}",
             hint="Give the payload alone",
         )
+    return parsed
 
 
 def _read_by_others(payload: bytes, layout: Layout) -> Iterator[str]:
@@ -199,16 +212,16 @@ def pdf(picture: Picture) -> bytes:
     """A page as large as the picture, with the symbol as one vector path."""
     from reportlab.pdfgen.canvas import Canvas
 
-    from pes_sim.preview import envelope
+    from pes_sim.preview import fonts
 
-    envelope.load_fonts()
+    fonts.load_fonts()
     point = 72 / picture.dpi
     out = io.BytesIO()
     canvas = Canvas(
         out,
         pagesize=(picture.width * point, picture.height * point),
         invariant=1,
-        initialFontName=envelope.REGULAR,  # type: ignore[arg-type]  # its stubs say float
+        initialFontName=fonts.REGULAR,  # type: ignore[arg-type]  # its stubs say float
     )
     canvas.setTitle(NOTICE)
     canvas.setSubject(NOTICE)

@@ -1,114 +1,129 @@
-"""Mail pieces as a PDF file, one #10 envelope a page.
+"""Mail pieces as files: a PDF with all their pages, or a picture (PNG, SVG) a page.
 
 Three rules:
 
-* The file is whole or not there: it is written beside its place and put there in one step.
-* Pages that were added are kept, also when what adds them fails half-way: their postage is spent.
-* The same pieces give the same bytes. No time of day is in the file.
+* A file is whole or not there: it is written beside its place and put there in one step.
+* Pages that were added are kept, also when what adds them fails half-way: their postage is spent. Only where the file
+  itself could not be written on is nothing put in its place.
+* The same pieces give the same bytes. No time of day is in a file.
 """
 
 from __future__ import annotations
 
+import io
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from pes_sim.errors import UsageError
 from pes_sim.indicium import symbol
-from pes_sim.preview import envelope
-from pes_sim.preview.envelope import Imprint
+from pes_sim.indicium.layout import Layout
+from pes_sim.preview import image, sheets
+from pes_sim.preview.document import Document
+from pes_sim.preview.drawing import NOTICE
+from pes_sim.preview.face import NO_ADVERT, Advert
+from pes_sim.preview.imprint import Imprint
+from pes_sim.preview.marks import Page
+from pes_sim.preview.stationery import USUAL, PageKind
 
-__all__ = ["EnvelopePdf", "Imprint"]
+__all__ = ["ATTACHED", "FORMS", "Imprint", "PdfPages", "PicturePages", "open_pages"]
 
+ATTACHED: Final = "pieces.jsonl"
+"""The name of the PDF's attachment: a JSON object a line, each a piece, its payload in hexadecimal digits."""
+FORMS: Final = ("pdf", "png", "svg")
+
+_BROKEN: Final = "{} is not written: a page of it could not be"
+_AGAIN: Final = "Make room for it, and draw all of it again"
 _file_number: Final = count(1)
+_Self = TypeVar("_Self", bound="_Pages")
 
 
-class EnvelopePdf:
-    """A PDF that grows by `add`. Use it in a `with`: leaving that writes the file, whether by its end or by an error.
+class _Pages(ABC):
+    """Files that grow by `add`. Use it in a `with`: leaving that writes them, whether by its end or by an error.
 
-    `title` is what a viewer shows as the document's. Everything that can be missing is looked for at once, so that no
-    postage is spent for pages that cannot be written: raises `UsageError` for a `path` that cannot be written to,
-    `SymbolError` where libdmtx is missing.
+    Everything that can be missing is looked for at once, so that no postage is spent for pages that cannot be written:
+    raises `UsageError` for a `path` that cannot be written to, and, where `layout` is given, for an indicium, a slogan
+    or a logo without room; `SymbolError` where libdmtx is missing.
     """
 
-    def __init__(self, path: Path, *, title: str) -> None:
-        from reportlab.pdfgen.canvas import Canvas
-
+    def __init__(self, path: Path, kind: PageKind, advert: Advert, layout: Layout | None) -> None:
         symbol.encode(b"\0", "10x10")
-        envelope.load_fonts()
+        self._sheets = sheets.Sheets(kind, advert, layout)
         self._path = path
-        self._temporary = path.with_name(f".pes-sim-{os.getpid()}-{next(_file_number)}.tmp")
         self._pages = 0
+        self._pieces = 0
         self._open = True
+        self._broken = False
         if path.exists() and not path.is_file():
             what = "a directory" if path.is_dir() else "no regular file"
-            raise UsageError(f"{path} cannot be written: it is {what}", hint="Give the name of a PDF file")
-        with self._said_clearly():
-            self._file = self._temporary.open("wb")
-        # Without a font of ours, reportlab would name Helvetica on every page, which is not embedded.
-        self._canvas = Canvas(
-            self._file,
-            pagesize=envelope.PAGE,
-            pageCompression=1,
-            invariant=1,
-            initialFontName=envelope.REGULAR,  # type: ignore[arg-type]  # its stubs say float
-        )
-        self._canvas.setTitle(title)
-        self._canvas.setSubject("SPECIMEN. NOT VALID POSTAGE")
-        self._canvas.setAuthor("pes_sim")
-        self._canvas.setCreator("pes_sim")
+            raise UsageError(f"{path} cannot be written: it is {what}", hint="Give the name of a file")
 
     @property
     def pages(self) -> int:
-        """Pages added so far."""
+        """Pages written so far. What waits for a page to be full is on none of them."""
         return self._pages
 
+    @property
+    def where(self) -> str:
+        """What was written, for people: the file, or the first and the last one."""
+        return str(self._path)
+
     def add(self, imprint: Imprint) -> None:
-        """Adds a page. Raises `SymbolError` for a payload that does not fit its symbol, `UsageError` after `close`."""
+        """Adds a piece. Raises `LayoutError` for what is no specimen, `SymbolError` for a payload that does not fit its
+        symbol, `UsageError` for one without room, where the disk says no, and after `close`.
+        """
         if not self._open:
             raise UsageError(f"{self._path} is written; no page can be added")
-        envelope.draw(self._canvas, imprint, symbol.encode(imprint.payload, imprint.symbol_size))
-        self._canvas.showPage()
-        self._pages += 1
+        if self._broken:
+            raise UsageError(_BROKEN.format(self._path), hint=_AGAIN)
+        full = list(self._sheets.add(imprint))
+        self._pieces += 1
+        with self._said_clearly():
+            self._broken = True  # whatever ends this early, a second Ctrl-C too, leaves half a page
+            self._note(imprint)
+            self._put_all(full)
+            self._broken = False
 
     def close(self) -> None:
-        """Writes the file, durably. Closing twice does nothing.
+        """Writes what is left, durably. Closing twice does nothing.
 
-        Raises `UsageError` where there is no page, or the disk says no; what was at the path is then still there.
+        Raises `UsageError` where there is no piece, or the disk says no; what was at the path is then still there.
         """
         if not self._open:
             return
         self._open = False
         try:
-            if not self._pages:
+            if not self._pieces:
                 raise UsageError(f"{self._path} is not written: no mail piece was printed")
-            with self._said_clearly(), _binary_streams():
-                self._canvas.save()
-                self._file.flush()
-                os.fsync(self._file.fileno())
-                self._temporary.replace(self._path)
+            if self._broken:
+                raise UsageError(_BROKEN.format(self._path), hint=_AGAIN)
+            with self._said_clearly():
+                self._put_all(self._sheets.rest())
+                self._finish()
         finally:
             self._discard()
 
-    def __enter__(self) -> EnvelopePdf:
+    def __enter__(self: _Self) -> _Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is not None and not self._pages:
+        if error is not None and (self._broken or not self._pieces):
             self._open = False
             self._discard()
         else:
             self.close()
 
-    def _discard(self) -> None:
-        self._file.close()
-        self._temporary.unlink(missing_ok=True)
+    def _put_all(self, pages: Iterator[Page] | list[Page]) -> None:
+        for page in pages:
+            self._put(page)
+            self._pages += 1
 
     @contextmanager
     def _said_clearly(self) -> Iterator[None]:
@@ -116,21 +131,181 @@ class EnvelopePdf:
             yield
         except OSError as error:
             raise UsageError(
-                f"{self._path} cannot be written: {error.strerror}", hint="Give a file in a directory you can write to"
+                f"{self._path} cannot be written: {error.strerror}",
+                hint="Give a file in a directory you can write to, with room on its disk",
             ) from error
 
+    def _temporary(self) -> Path:
+        return self._path.with_name(f".pes-sim-{os.getpid()}-{next(_file_number)}.tmp")
 
-@contextmanager
-def _binary_streams() -> Iterator[None]:
-    """Keeps reportlab from writing pages as text (ASCII 85), which costs a third of the time and a quarter more room.
+    @abstractmethod
+    def _note(self, imprint: Imprint) -> None:
+        """Keeps what a program is to read of a piece, if anything."""
 
-    Its setting is one for the whole process; whoever writes another PDF meanwhile gets binary streams too, no harm.
+    @abstractmethod
+    def _put(self, page: Page) -> None:
+        """Writes a page beside its place."""
+
+    @abstractmethod
+    def _finish(self) -> None:
+        """Puts everything into its place, durably."""
+
+    @abstractmethod
+    def _discard(self) -> None:
+        """Removes what is left beside it, if anything is."""
+
+
+class PdfPages(_Pages):
+    """A PDF; see `open_pages`. `title` is what a viewer shows as the document's."""
+
+    def __init__(
+        self, path: Path, *, title: str, kind: PageKind = USUAL, advert: Advert = NO_ADVERT,
+        layout: Layout | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(path, kind, advert, layout)
+        self._beside = self._temporary()
+        with self._said_clearly():
+            self._file = self._beside.open("wb")
+            self._document = Document(self._file, _information(title), ATTACHED, path.parent)
+
+    def _note(self, imprint: Imprint) -> None:
+        self._document.attach(_line(imprint, self._pages + 1))
+
+    def _put(self, page: Page) -> None:
+        self._document.add(page)
+
+    def _finish(self) -> None:
+        self._document.finish()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._beside.replace(self._path)
+
+    def _discard(self) -> None:
+        self._document.close()
+        with suppress(OSError):  # what was still to be written to a full disk; that has been said
+            self._file.close()
+        self._beside.unlink(missing_ok=True)
+
+
+class PicturePages(_Pages):
+    """Pictures, a page each: `path` itself, or of several pages "-1", "-2" … before its end. See `open_pages`."""
+
+    def __init__(
+        self, path: Path, *, form: str, dpi: int = 300, title: str, kind: PageKind = USUAL,
+        advert: Advert = NO_ADVERT, layout: Layout | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(path, kind, advert, layout)
+        if form == "png":
+            check_resolution(dpi)
+            across = kind.width * (kind.several if kind.each else 1)
+            if across * kind.height * dpi**2 / 72**2 > image.MAX_PIXELS:
+                raise UsageError(
+                    f"a page {kind.name} at {dpi} dpi has more than {image.MAX_PIXELS:,} pixels",
+                    hint="Take a lower resolution, 300 dpi is enough",
+                )
+        self._form, self._dpi, self._title = form, dpi, title
+        self._drawn: list[Path] = []
+        with self._said_clearly():
+            probe = self._temporary()
+            probe.touch()
+            probe.unlink()
+
+    def _note(self, imprint: Imprint) -> None:
+        """A picture has no room for it."""
+
+    @property
+    def where(self) -> str:
+        """The file, or the first and the last one."""
+        return str(self._path) if self._pages < 2 else f"{self._name(1)} to {self._name(self._pages)}"
+
+    def _name(self, number: int) -> Path:
+        several = f"-{number}" if self._pages > 1 else ""
+        return self._path.with_name(f"{self._path.stem}{several}{self._path.suffix}")
+
+    def _put(self, page: Page) -> None:
+        beside = self._temporary()
+        self._drawn.append(beside)
+        with beside.open("wb") as file:
+            file.write(_svg(page) if self._form == "svg" else _png(page, self._dpi, self._title))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _finish(self) -> None:
+        for number, beside in enumerate(self._drawn, start=1):
+            beside.replace(self._name(number))
+        self._drawn = []
+
+    def _discard(self) -> None:
+        for beside in self._drawn:
+            beside.unlink(missing_ok=True)
+
+
+def open_pages(
+    path: Path, *, form: str = "", dpi: int = 300, title: str, kind: PageKind = USUAL,
+    advert: Advert = NO_ADVERT, layout: Layout | None = None,
+) -> PdfPages | PicturePages:  # fmt: skip
+    """The file, or files, at `path`, in a form of `FORMS`; empty for what the path's end says.
+
+    `layout`: that of the pieces to come, if it is known: whether it has room is then asked at once. `dpi`: of a PNG.
     """
-    from reportlab import rl_config
+    chosen = form or path.suffix.lower().removeprefix(".")
+    if chosen not in FORMS:
+        ends = ", ".join(f".{name}" for name in FORMS)
+        raise UsageError(f"{path} names no format", hint=f"It ends in {ends}; or give one with --format")
+    if chosen == "pdf":
+        return PdfPages(path, title=title, kind=kind, advert=advert, layout=layout)
+    return PicturePages(path, form=chosen, dpi=dpi, title=title, kind=kind, advert=advert, layout=layout)
 
-    before = rl_config.useA85
-    rl_config.useA85 = 0
-    try:
-        yield
-    finally:
-        rl_config.useA85 = before
+
+def check_resolution(dpi: int) -> None:
+    """Raises `UsageError` for one at which no page of mail is looked at."""
+    if dpi not in image.DPI:
+        raise UsageError(f"{dpi} dpi is no useful resolution", hint=f"Give {image.DPI.start} to {image.DPI.stop - 1}")
+
+
+def _information(title: str) -> dict[str, str]:
+    return {
+        "Title": title,
+        "Subject": NOTICE,
+        "Keywords": "SPECIMEN, NOT VALID POSTAGE",
+        "Author": "pes_sim",
+        "Creator": "pes_sim",
+        "Producer": "pes_sim",
+    }
+
+
+def _line(imprint: Imprint, page: int) -> dict[str, Any]:
+    """A piece in the attachment: what it is, its payload, and the payload's fields."""
+    values = imprint.layout.unpack(imprint.payload).values
+    return {
+        "page": page,
+        "kind": imprint.kind.label,
+        "layout": imprint.layout.name,
+        "payload_hex": imprint.payload.hex(),
+        "fields": {name: value.hex() if isinstance(value, bytes) else value for name, value in values.items()},
+    }
+
+
+def _svg(page: Page) -> bytes:
+    from pes_sim.preview.svg import svg
+
+    return svg(page).encode()
+
+
+def _png(page: Page, dpi: int, title: str) -> bytes:
+    """The page as a PDF has it, drawn by PDFium."""
+    import pypdfium2
+    from PIL.PngImagePlugin import PngInfo
+
+    file = io.BytesIO()
+    document = Document(file, _information(title), ATTACHED)
+    document.add(page)
+    document.finish()
+    said = PngInfo()
+    said.add_text("Comment", NOTICE)
+    said.add_text("Title", title)
+    out = io.BytesIO()
+    with pypdfium2.PdfDocument(file.getvalue()) as opened:
+        drawn = opened[0].render(scale=dpi / 72).to_pil()
+        drawn.save(out, "PNG", dpi=(dpi, dpi), pnginfo=said)
+    return out.getvalue()

@@ -16,6 +16,7 @@ COMMANDS = [
     "",
     "demo",
     "print",
+    "preview",
     "verify",
     "decode",
     "accept",

@@ -16,9 +16,12 @@ import pytest
 from pes_sim.indicium import layout, symbol
 from pes_sim.meter.meter import Meter, Printed
 from pes_sim.preview import image
+from pes_sim.preview.document import Document
+from pes_sim.preview.marks import Page
 from pes_sim.virtual import VirtualMeter, create
 from tests.cli.conftest import HEADER, ROOT, Cli, job, letters, paused
 from tests.meter.made import CUSTOMER, DEPOSIT
+from tests.preview.made import attached, payloads_of, text_of
 
 IMI = layout.builtin("imi_std")
 
@@ -460,3 +463,98 @@ def test_while_one_prints_another_is_told_who(cli: Cli, meter: Path, tmp_path: P
         process.communicate("\n")
     assert process.returncode == 0
     assert books(meter) == (2, 1_480)
+
+
+# --- onto which pages ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("page", "count"), [("label", 3), ("tape-roll", 1), ("proof", 1)])
+def test_a_job_is_printed_onto_any_page(cli: Cli, meter: Path, tmp_path: Path, page: str, count: int) -> None:
+    rows = job(tmp_path / "j.csv", *letters(3))
+    result = cli("print", "--meter", meter, "--job", rows, "--page", page, "--out", tmp_path / "o.pdf")
+    assert (result.code, result.err) == (0, "")
+    assert f"3 of 3 pieces printed into {tmp_path / 'o.pdf'}" in result.out
+    assert pages(tmp_path / "o.pdf") == count
+    with VirtualMeter(meter) as opened:
+        assert payloads_of(attached(tmp_path / "o.pdf")) == [entry["indicium"] for entry in opened.log()]
+    assert books(meter) == (3, 3 * 740)
+
+
+@pytest.mark.parametrize("form", ["png", "svg"])
+def test_a_job_becomes_pictures(cli: Cli, meter: Path, tmp_path: Path, form: str) -> None:
+    rows, out = job(tmp_path / "j.csv", *letters(2)), tmp_path / f"o.{form}"
+    result = cli("print", "--meter", meter, "--job", rows, "--out", out, "--dpi", 200)
+    assert result.code == 0
+    assert f"printed into {tmp_path / f'o-1.{form}'} to {tmp_path / f'o-2.{form}'}, $1.48" in result.out
+    assert leftovers(tmp_path) == [f"o-1.{form}", f"o-2.{form}"]
+
+
+def test_the_addresses_of_a_job_are_on_its_pages_also_when_it_is_gone_on_with(
+    cli: Cli, meter: Path, tmp_path: Path
+) -> None:
+    rows = tmp_path / "j.csv"
+    rows.write_text(
+        f"{HEADER},recipient,sender\ntoday,100,first_class_letter,1,10001,,,ACME|NEW YORK NY,BROTHERS INC\n"
+    )
+    assert cli("print", "--meter", meter, "--job", rows, "--out", tmp_path / "o.pdf").code == 0
+    (job_id,) = jobs(meter)
+    assert cli("print", "--meter", meter, "--resume", job_id, "--out", tmp_path / "p.pdf").code == 0
+    for name in ("o.pdf", "p.pdf"):
+        assert "ACME NEW YORK NY 10001" in text_of(tmp_path / name)
+        assert "BROTHERS INC" in text_of(tmp_path / name)
+    assert (tmp_path / "o.pdf").read_bytes() == (tmp_path / "p.pdf").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--page", "a4"), "there is no page 'a4'"),
+        (("--page", "withdrawal"), "layout imi_std is no withdrawal statement"),
+        (("--page", "label", "--slogan", "Hello"), "page label has no place for a slogan"),
+        (("--slogan", "x" * 60), "would enter the clear zone"),
+        (("--logo", "none.png"), "none.png cannot be read"),
+        (("--format", "png", "--dpi", "9"), "9 dpi is no useful resolution"),
+    ],
+)
+def test_what_has_no_room_is_found_before_anything_is_paid(
+    cli: Cli, meter: Path, tmp_path: Path, words: tuple[str, ...], says: str
+) -> None:
+    rows = job(tmp_path / "j.csv", *letters(2))
+    result = cli("print", "--meter", meter, "--job", rows, "--out", tmp_path / "o.pdf", *words)
+    assert result.code == 2
+    assert says in result.err
+    assert books(meter) == (0, 0)
+    assert leftovers(tmp_path) == []
+
+
+def test_letters_that_the_font_lacks_are_told_before_they_are_printed(cli: Cli, meter: Path, tmp_path: Path) -> None:
+    rows = job(tmp_path / "j.csv", *letters(1), "today,100,first_class_letter,1,10001,Привет,")
+    result = cli("print", "--meter", meter, "--job", rows, "--out", tmp_path / "o.pdf")
+    assert result.code == 0
+    assert result.err == "pes-sim: line 3: characters that the font lacks; a lozenge stands for each\n"
+
+
+def test_a_disk_that_fills_up_in_mid_job_loses_no_piece(
+    cli: Cli, meter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "o.pdf"
+    with monkeypatch.context() as context:
+
+        def full_at_the_second(self: Document, page: Page) -> None:
+            if self._page_numbers:
+                raise OSError(28, "No space left on device")
+            add(self, page)
+
+        add = Document.add
+        context.setattr(Document, "add", full_at_the_second)
+        rows = job(tmp_path / "j.csv", *letters(3))
+        words = ("--page", "label", "--format", "pdf")
+        result = cli("print", "--meter", meter, "--job", rows, "--out", out, *words)
+    assert result.code == 2
+    assert f"{out} cannot be written: No space left on device" in result.err
+    assert books(meter) == (2, 2 * 740)
+    assert leftovers(tmp_path) == []
+    assert resume_line(result.err)[-4:] == ["--page", "label", "--format", "pdf"]
+    again = cli(*resume_line(result.err))
+    assert (again.code, pages(out)) == (0, 3)
+    assert books(meter) == (3, 3 * 740)

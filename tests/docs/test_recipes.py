@@ -10,11 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageChops
 
 from pes_sim.link.line.config import SETTINGS
 from pes_sim.link.line.faults import Kind
 from pes_sim.postal import records
-from tests import softhsm
+from tests import programs, softhsm
+from tools import pictures
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,7 +48,7 @@ def test_the_readme_has_no_other_python() -> None:
 def test_the_readmes_commands_run_one_after_the_other(tmp_path: Path) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     commands = blocks("README.md", "sh")[1].strip().splitlines()
-    assert len(commands) == 12
+    assert len(commands) == 13
     output = [run("sh", "-ec", command, cwd=tmp_path) for command in commands]
     assert "pieces printed into indicia.pdf" in output[1]
     assert re.search(r"(\d+) of \1 valid", output[2])
@@ -56,6 +58,7 @@ def test_the_readmes_commands_run_one_after_the_other(tmp_path: Path) -> None:
     assert "tests in 6 groups" in output[9]
     assert "44x44 modules, 114 bytes" in output[10]
     assert "no evidence of postage paid" in output[11]
+    assert "6 pieces on 1 page proof" in output[12]
 
 
 @pytest.mark.parametrize("number", [0, 1])
@@ -195,6 +198,33 @@ def test_the_records_on_the_post_offices_page_can_be_read(tmp_path: Path) -> Non
     (document,) = blocks("docs/acceptance.md", "json")
     (tmp_path / "records.json").write_text(document)
     assert len(records.load_file(tmp_path / "records.json")) == 2
+
+
+def test_pages_are_drawn_and_printed_as_the_page_on_them_says(tmp_path: Path) -> None:
+    (program,) = blocks("docs/preview.md", "sh")
+    output = run("sh", "-ec", program, cwd=tmp_path)
+    assert "6 pieces on 1 page proof in proof.png" in output
+    assert "6 pieces on 2 pages tape-roll in tapes-1.svg to tapes-2.svg" in output
+    assert "1 of 1 valid" in output
+    assert output.endswith("no specimen, no page\n")
+    assert not (tmp_path / "no.pdf").exists()
+
+
+def test_the_attachment_is_taken_out_and_drawn_again_as_the_page_says(tmp_path: Path) -> None:
+    text = (ROOT / "docs/preview.md").read_text("utf-8")
+    out, again = re.findall(r"`((?:pdfdetach|pes-sim preview pieces)[^`]+)`", text)
+    run("pes-sim", "preview", "--out", "letters.pdf", cwd=tmp_path)
+    programs.run(out.split()[0], *out.split()[1:-1], "-o", tmp_path / "pieces.jsonl", tmp_path / "letters.pdf")
+    assert "6 pieces on 6 pages label" in run(*again.split(), cwd=tmp_path)
+
+
+@pytest.mark.parametrize("name", pictures.PICTURES)
+def test_the_pictures_show_what_is_drawn_today(name: str, tmp_path: Path) -> None:
+    """But for single pixels, which another version of PDFium may set otherwise."""
+    with Image.open(ROOT / "docs/images" / name) as kept, Image.open(pictures.draw(name, tmp_path)) as drawn:
+        assert kept.size == drawn.size
+        different = ImageChops.difference(kept.convert("L"), drawn.convert("L"))
+        assert sum(different.histogram()[64:]) < kept.width * kept.height / 1000
 
 
 def test_a_bench_in_a_program_does_what_the_page_says(tmp_path: Path) -> None:

@@ -457,3 +457,72 @@ def test_any_bytes_are_a_job_or_an_error_of_ours(tmp_path: Path, content: bytes)
             assert str(tmp_path) in job.message
         else:
             assert job.pieces or job.problems
+
+
+# --- addresses -------------------------------------------------------------------------------------------------------
+
+ADDRESSED = f"{HEADER},recipient,sender"
+
+
+def addressed(recipient: str = "", sender: str = "", **cells: str) -> str:
+    return f'{ADDRESSED}\n{row(**cells)},"{recipient}","{sender}"\n'
+
+
+@pytest.mark.parametrize("between", ["|", " | ", "\n", "\r\n", "||", "\u2028"])
+def test_an_address_is_lines_however_they_are_parted(file: Path, between: str) -> None:
+    text = addressed(
+        between.join(("MS ZOË MÜLLER", "1  MAIN\tST", "NEW YORK NY 10001-1234")), f"{between}ACME{between}"
+    )
+    (piece,) = read(file, text).pieces
+    assert piece.recipient == "MS ZOË MÜLLER\n1 MAIN ST\nNEW YORK NY 10001-1234"
+    assert piece.sender == "ACME"
+
+
+@pytest.mark.parametrize(
+    ("recipient", "sender", "column", "says", "allowed"),
+    [
+        ("a|b|c|d|e", "", "8 (recipient)", "'a|b|c|d|e' has 5 lines", "up to 4 lines of up to 40 characters"),
+        ("", "a|b|c|d", "9 (sender)", "'a|b|c|d' has 4 lines", "up to 3 lines of up to 40 characters"),
+        ("A|" + "x" * 41, "", "8 (recipient)", "line 2 of the address has 41 characters", "up to 40 characters"),
+        ("ACME|NEW YORK NY 10002", "", "8 (recipient)", "ends in ZIP Code 10002, and the destination is 1000112",
+         "an address with the destination's ZIP Code, or without any"),
+        ("ACME|NEW YORK NY 10001-9999", "", "8 (recipient)", "ends in ZIP Code 10001-9999", "without any"),
+    ],
+)  # fmt: skip
+def test_a_bad_address_is_named_with_line_and_column(
+    file: Path, recipient: str, sender: str, column: str, says: str, allowed: str
+) -> None:
+    job = read(file, addressed(recipient, sender))
+    (problem,) = job.problems
+    assert job.pieces == ()
+    assert str(problem).startswith(f"{file}, line 2, column {column}: ")
+    assert says in problem.message
+    assert allowed in problem.allowed
+
+
+@pytest.mark.parametrize(
+    ("recipient", "destination"),
+    [
+        ("ACME|NEW YORK NY 10001", "10001-1234"),
+        ("ACME|NEW YORK NY 10001-1234", "10001"),
+        ("ACME|NEW YORK NY 10001-1234", "10001-1234-56"),
+        ("10001", "10001"),
+        ("ACME|UNIT 123456", "10001"),
+        ("ACME|PHONE 555-10002", "10001"),
+        ("ACME", "10001"),
+    ],
+)
+def test_an_address_with_the_destinations_zip_code_or_none_is_good(
+    file: Path, recipient: str, destination: str
+) -> None:
+    assert read(file, addressed(recipient, destination=destination)).problems == ()
+
+
+def test_where_the_destination_is_bad_that_is_all_that_is_said(file: Path) -> None:
+    (problem,) = read(file, addressed("ACME|NEW YORK NY 10001", destination="x")).problems
+    assert problem.name == "destination"
+
+
+def test_an_address_abroad_may_end_in_digits(file: Path) -> None:
+    text = addressed("ACME|75001 PARIS|FRANCE 12345", mail_class="international_letter", destination="")
+    assert read(file, text).problems == ()

@@ -1,0 +1,103 @@
+"""What `pes-sim print` and `pes-sim preview` have in common: on what kind of page, in which form, with which logo."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pes_sim.errors import UsageError
+from pes_sim.indicium.layout import Layout
+from pes_sim.preview import image
+from pes_sim.preview.face import NO_ADVERT, Advert
+from pes_sim.preview.pdf import PdfPages, PicturePages, check_resolution, open_pages
+from pes_sim.preview.stationery import USUAL, PageKind, kind_of
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_LOGO_PIXELS: Final = 16_000_000
+_DAMAGED: Final = (SyntaxError, ValueError, EOFError, struct.error)
+"""What Pillow raises for a damaged file, besides OSError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How pieces are to look: `form` as in `open_pages`, `dpi` of a PNG."""
+
+    kind: PageKind = USUAL
+    form: str = ""
+    dpi: int = 300
+    advert: Advert = NO_ADVERT
+
+    def open(self, path: Path, title: str, layout: Layout | None) -> PdfPages | PicturePages:
+        """The file to put pieces into; see `open_pages`."""
+        return open_pages(
+            path, form=self.form, dpi=self.dpi, title=title, kind=self.kind, advert=self.advert, layout=layout
+        )
+
+
+def look_of(options: argparse.Namespace) -> Look:
+    """What the options say. Raises `UsageError` for a page that there is not, or a logo that is none."""
+    if options.logo is not None and options.slogan:
+        raise UsageError("a slogan and a logo have the same place", hint="Give one of them")
+    return Look(kind_of(options.page), options.format, options.dpi, _advert(options))
+
+
+def again(options: argparse.Namespace) -> str:
+    """The options to give once more, for the same look."""
+    words = []
+    for name, usual in (("page", USUAL.name), ("format", ""), ("dpi", 300), ("slogan", ""), ("logo", None),
+                        ("logo_dpi", 0)):  # fmt: skip
+        value = getattr(options, name)
+        if value != usual:
+            words += [f"--{name.replace('_', '-')}", shlex.quote(str(value))]
+    return "".join(f" {word}" for word in words)
+
+
+def _advert(options: argparse.Namespace) -> Advert:
+    if options.logo is None:
+        return Advert(slogan=options.slogan) if options.slogan else NO_ADVERT
+    logo = read_logo(options.logo)
+    said = logo.info.get("dpi", (0, 0))[0]
+    dpi = options.logo_dpi or (round(said) if round(said) in image.DPI else 300)
+    check_resolution(dpi)
+    return Advert(logo=logo, dpi=float(dpi))
+
+
+def read_logo(path: Path) -> Image:
+    """A logo from a PNG file, on white where it is transparent. Raises `UsageError`, also for one with a symbol in it:
+    no indicium comes onto a page as a picture.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    from pes_sim.indicium import symbol
+
+    try:
+        with Image.open(path, formats=("PNG",)) as opened:
+            if opened.width * opened.height > _LOGO_PIXELS:
+                raise UsageError(f"{path} has {opened.width} x {opened.height} pixels: too many for a logo",
+                                 hint=f"At most {_LOGO_PIXELS:,}")  # fmt: skip
+            said = opened.info.get("dpi")
+            coloured = opened.convert("RGBA")
+    except UsageError:  # ours; it is a ValueError, too
+        raise
+    except UnidentifiedImageError:
+        raise UsageError(f"{path} is no PNG file", hint="Save the logo as PNG") from None
+    except Image.DecompressionBombError as problem:
+        raise UsageError(f"{path} is too large for a logo ({problem})") from None
+    except OSError as problem:
+        raise UsageError(f"{path} cannot be read: {problem.strerror or problem}") from None
+    except _DAMAGED as problem:
+        raise UsageError(f"{path} is a damaged PNG file ({problem})", hint="Save it again") from None
+    paper = Image.new("RGBA", coloured.size, "white")
+    paper.alpha_composite(coloured)
+    logo = paper.convert("RGB")
+    if said:
+        logo.info["dpi"] = said
+    if symbol.read(logo):
+        raise UsageError(f"{path} has a Data Matrix symbol in it", hint="A logo bears no symbol (39 CFR 501.9)")
+    return logo

@@ -1,0 +1,105 @@
+"""Pages that a user chooses: which, in which form, with which slogan or logo."""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.cli.conftest import Cli
+from tests.preview.made import PAYLOADS, PIECE, text_of, write
+
+PAYLOAD = PAYLOADS["imi_std"].hex()
+
+
+def png(path: Path, size: tuple[int, int] = (200, 100), mode: str = "RGB", **more: object) -> Path:
+    Image.new(mode, size).save(path, "PNG", **more)
+    return path
+
+
+def by_hand(path: Path, width: int, height: int, data: bytes = b"") -> Path:
+    """A PNG file that says it is so large, whatever follows."""
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b""))
+    return path
+
+
+def preview(cli: Cli, folder: Path, *words: object) -> list[str]:
+    """The complaint that a preview with these options leaves."""
+    complaint = cli("preview", PAYLOAD, "--out", folder / "out.pdf", *words).complaint()
+    assert not (folder / "out.pdf").exists()
+    return complaint
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "1", "P", "LA"])
+def test_a_logo_of_any_png_is_drawn(cli: Cli, tmp_path: Path, mode: str) -> None:
+    logo = png(tmp_path / "logo.png", mode=mode)
+    assert cli("preview", PAYLOAD, "--logo", logo, "--out", tmp_path / "a.pdf").code == 0
+    assert b"/Subtype/Image" in (tmp_path / "a.pdf").read_bytes()
+
+
+def test_a_slogan_is_drawn(cli: Cli, tmp_path: Path) -> None:
+    assert cli("preview", PAYLOAD, "--slogan", "Ask for our|CATALOGUE", "--out", tmp_path / "a.pdf").code == 0
+    assert "Ask for our CATALOGUE" in text_of(tmp_path / "a.pdf")
+
+
+def test_a_logo_is_as_large_as_its_file_or_the_user_says(cli: Cli, tmp_path: Path) -> None:
+    wide = (850, 100)
+    finer = png(tmp_path / "a.png", wide, dpi=(200, 200))
+    assert "4.25 x 0.50 in would enter the clear zone" in preview(cli, tmp_path, "--logo", finer)[0]
+    assert "2.83 x 0.33 in" in preview(cli, tmp_path, "--logo", png(tmp_path / "b.png", wide))[0]
+    odd = png(tmp_path / "c.png", wide, dpi=(1, 1))  # no resolution that a logo has
+    assert cli("preview", PAYLOAD, "--logo", odd, "--logo-dpi", 600, "--out", tmp_path / "x.pdf").code == 0
+    assert "9000 dpi is no useful resolution" in preview(cli, tmp_path, "--logo", odd, "--logo-dpi", 9000)[0]
+
+
+def test_a_slogan_and_a_logo_have_one_place(cli: Cli, tmp_path: Path) -> None:
+    logo = png(tmp_path / "logo.png")
+    assert "have the same place" in preview(cli, tmp_path, "--logo", logo, "--slogan", "Hello")[0]
+
+
+def test_a_logo_with_an_indicium_in_it_is_refused(cli: Cli, tmp_path: Path) -> None:
+    """Or a real indicium would come onto a page as a picture."""
+    write(tmp_path / "a.pdf", PIECE)
+    assert cli("symbol", PAYLOAD, "--out", tmp_path / "symbol.png").code == 0
+    complaint = preview(cli, tmp_path, "--logo", tmp_path / "symbol.png", "--logo-dpi", 1200)
+    assert "has a Data Matrix symbol in it" in complaint[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("none.png", "cannot be read: No such file"),
+        ("folder.png", "cannot be read: Is a directory"),
+        ("text.png", "is no PNG file"),
+        ("empty.png", "is no PNG file"),
+        ("photo.png", "is no PNG file"),  # a JPEG
+        ("zero.png", "PNG file"),
+        ("cut.png", "logo|damaged|cannot be read"),
+        ("broken.png", "is a damaged PNG file"),
+        ("large.png", "too many for a logo"),
+        ("bomb.png", "too large for a logo"),
+    ],
+)
+def test_what_is_no_logo_is_refused(cli: Cli, tmp_path: Path, name: str, says: str) -> None:
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "text.png").write_text("hello")
+    (tmp_path / "empty.png").touch()
+    Image.new("RGB", (10, 10)).save(tmp_path / "photo.png", "JPEG")
+    by_hand(tmp_path / "zero.png", 0, 0)
+    by_hand(tmp_path / "cut.png", 100, 100, zlib.compress(bytes(50)))
+    whole = by_hand(tmp_path / "broken.png", 100, 100, zlib.compress(bytes(50))).read_bytes()
+    (tmp_path / "broken.png").write_bytes(whole[:-12] + bytes(40))  # what follows the pixels is no chunk
+    by_hand(tmp_path / "large.png", 5000, 5000)
+    by_hand(tmp_path / "bomb.png", 60_000, 60_000)
+    complaint = preview(cli, tmp_path, "--logo", tmp_path / name)
+    assert name in complaint[0]
+    assert re.search(says, complaint[0])

@@ -14,7 +14,10 @@ from datetime import date
 from typing import Any, Final, NamedTuple
 
 from pes_sim.errors import PayloadError
+from pes_sim.indicium import dsa
+from pes_sim.indicium.certificates import Checked
 from pes_sim.indicium.codings import CODINGS, Value
+from pes_sim.indicium.definition import LEGACY
 from pes_sim.indicium.layout import Indicium, Layout, recognise
 from pes_sim.indicium.signature import MACS
 from pes_sim.money import dollars
@@ -23,8 +26,6 @@ from pes_sim.postal.acceptance import CHECKS, Office, assess
 from pes_sim.postal.assessment import Assessment, Scan
 
 _NOT_CHECKED: Final = {
-    "dsa-1024-sha1": "It is taken for DSA with 1024 bits and SHA-1 (assumed, from its length). Both are weak and not "
-    "approved any more, so nothing here makes or checks them, and the keys of those PSDs were never published.",
     "hmac-truncated": "Its MAC of 6 bytes was made with a key that the provider shares with the Postal Service alone. "
     "Without that key nobody can tell a true one from a guess.",
 }
@@ -133,6 +134,8 @@ def _signature(parsed: Indicium, office: Office) -> Iterator[Step]:
     yield Step(f"What is said to sign it: bytes {last + 1} to {last + scheme.length}", parsed.signature.hex())
     if scheme.scheme in curves.BY_SCHEME:
         yield from _ecdsa(parsed, office)
+    elif scheme.scheme == LEGACY:
+        yield from _dsa(parsed, office)
     elif scheme.scheme in MACS:
         yield from _hmac(parsed, office)
     else:
@@ -141,15 +144,11 @@ def _signature(parsed: Indicium, office: Office) -> Iterator[Step]:
 
 
 def _ecdsa(parsed: Indicium, office: Office) -> Iterator[Step]:
-    values, curve = parsed.values, curves.BY_SCHEME[parsed.layout.signature.scheme]
+    curve = curves.BY_SCHEME[parsed.layout.signature.scheme]
     yield Step("SHA-256 of what is signed", hashlib.sha256(parsed.signed).hexdigest())
-    serial, device = values["certificate_serial"], values["psd_serial"]
-    trust = office.trust
-    found = trust.certificate(serial, device) if trust.anchor else None
+    found = _certificate(parsed, office)
     if found is None:
-        yield Step(f"The public key, from certificate {serial!r} of PSD {device!r}",
-                   "none: no certificate was given that the CA issued for it, so the sum ends here "
-                   "(--ca ca.pem --psd psd.pem)")  # fmt: skip
+        yield _no_key(parsed)
         return
     w = curves.verify(curve, found.point, parsed.signed, parsed.signature)
     size = 2 * curve.length
@@ -175,6 +174,47 @@ def _ecdsa(parsed: Indicium, office: Office) -> Iterator[Step]:
     yield Step("Their sum", at(w.total))
     told = f"{shown(w.v)}\n{'the same as r: it verifies' if w.good else 'not r: it does not verify'}"
     yield Step("Its x modulo n, beside r", w.complaint or told)
+
+
+def _dsa(parsed: Indicium, office: Office) -> Iterator[Step]:
+    digest = hashlib.sha1(parsed.signed, usedforsecurity=False).digest()
+    yield Step("SHA-1 of what is signed (IBI; neither SHA-1 nor DSA-1024 is approved any more)", digest.hex())
+    found = _certificate(parsed, office)
+    if found is None:
+        yield _no_key(parsed)
+        return
+    y = int.from_bytes(found.point, "big")
+    r, s = (int.from_bytes(half, "big") for half in (parsed.signature[: dsa.HALF], parsed.signature[dsa.HALF :]))
+    yield Step(f"The public key y, from certificate {found.serial} of PSD {found.device}", found.point.hex())
+    yield Step("r, the first half of the signature", f"{r:040x}")
+    yield Step("s, the second half", f"{s:040x}")
+    if not (0 < r < dsa.Q and 0 < s < dsa.Q) or len(found.point) != dsa.PUBLIC:
+        yield Step("It ends here", "r and s must be above 0 and below q, and y a number of the group")
+        return
+    w = pow(s, -1, dsa.Q)
+    u1, u2 = int.from_bytes(digest, "big") * w % dsa.Q, r * w % dsa.Q
+    v = pow(dsa.G, u1, dsa.P) * pow(y, u2, dsa.P) % dsa.P % dsa.Q
+    yield Step("w = 1 / s modulo q, the order of the group", f"{w:040x}")
+    yield Step("u1 = hash times w modulo q", f"{u1:040x}")
+    yield Step("u2 = r w modulo q", f"{u2:040x}")
+    told = "the same as r: it verifies" if v == r else "not r: it does not verify"
+    yield Step("g to the u1 times y to the u2, modulo p, then modulo q, beside r", f"{v:040x}\n{told}")
+
+
+def _certificate(parsed: Indicium, office: Office) -> Checked | None:
+    trust = office.trust
+    if not trust.anchor:
+        return None
+    return trust.certificate(parsed.values["certificate_serial"], parsed.values["psd_serial"])
+
+
+def _no_key(parsed: Indicium) -> Step:
+    serial, device = parsed.values["certificate_serial"], parsed.values["psd_serial"]
+    return Step(
+        f"The public key, from certificate {serial!r} of PSD {device!r}",
+        "none: no certificate was given that the CA issued for it, so the sum ends here (--ca ca.pem --psd psd.pem). "
+        "Real PSDs' keys were never published",
+    )
 
 
 def _hmac(parsed: Indicium, office: Office) -> Iterator[Step]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from pes_sim.postal.acceptance import CHECKS
 from pes_sim.postal.assessment import Verdict
 from pes_sim.postal.explain import Explanation, explain
 from tests.postal.made import DAY, MAX, MIN, SECRET, STD, VENDOR, indicium, office, trust
-from tests.rig import SERIAL
+from tests.rig import CERTIFICATE_SERIAL, SERIAL, operational, pki
 
 SAMPLES = json.loads((Path(__file__).parents[1] / "vectors" / "ibi_samples.json").read_text())
 IBI, IBI_LITE = (bytes.fromhex(sample["hex"]) for sample in SAMPLES)
@@ -106,11 +107,49 @@ def test_without_the_key_a_mac_cannot_be_followed() -> None:
     assert "--mac-keys" in explained.steps[-1].value
 
 
-@pytest.mark.parametrize(("payload", "why"), [(IBI, "DSA with 1024 bits and SHA-1"), (IBI_LITE, "MAC of 6 bytes")])
-def test_an_older_construct_says_why_it_cannot_be_checked(payload: bytes, why: str) -> None:
-    explained = told(payload)
-    assert why in explained.steps[-1].value
+def test_an_older_construct_says_why_it_cannot_be_checked() -> None:
+    explained = told(IBI_LITE)
+    assert "MAC of 6 bytes" in explained.steps[-1].value
     assert "cannot be checked here" in explained.steps[-1].what
+
+
+@pytest.mark.parametrize("believed", [Trust(), None], ids=["nothing", "other certificates"])
+def test_a_real_ibi_ends_where_its_providers_key_would_be_needed(believed: Trust | None) -> None:
+    explained = told(IBI, trust=believed or trust())
+    assert "Real PSDs' keys were never published" in explained.steps[-1].value
+
+
+# IBI specimens
+
+
+@cache
+def legacy() -> tuple[bytes, Trust]:
+    """A payload of a device of the legacy profile, and what it takes to check it."""
+    rig = operational(layout=builtin("ibi_specimen"), profile="legacy", curve="DSA-1024")
+    certificate = rig.ask("get_certificates")["psd_certificate"]
+    return rig.dispense()["indicium"], Trust(pki().ca.certificate, [certificate])
+
+
+def test_a_signature_by_dsa_is_worked_out_to_its_end() -> None:
+    payload, known = legacy()
+    explained = told(payload, trust=known)
+    assert step(explained, "SHA-1") == hashlib.sha1(payload[:49], usedforsecurity=False).hexdigest()
+    assert explained.steps[-1].value == f"{payload[49:69].hex()}\nthe same as r: it verifies"
+    altered = told(payload[:20] + bytes([payload[20] ^ 1]) + payload[21:], trust=known)
+    assert altered.steps[-1].value.endswith("not r: it does not verify")
+
+
+@pytest.mark.parametrize("wrong", [bytes(20) + b"\1" * 20, b"\1" * 20 + bytes(20), b"\xff" * 40])
+def test_numbers_that_no_signature_by_dsa_has_end_it(wrong: bytes) -> None:
+    payload, known = legacy()
+    assert told(payload[:49] + wrong, trust=known).steps[-1].what == "It ends here"
+
+
+def test_a_key_of_another_kind_ends_it_too() -> None:
+    payload, _ = legacy()
+    serials = {"certificate_serial": CERTIFICATE_SERIAL, "psd_serial": SERIAL}
+    assert {name: builtin("ibi_specimen").unpack(payload).values[name] for name in serials} == serials
+    assert told(payload, trust=trust()).steps[-1].what == "It ends here"
 
 
 def test_a_scheme_that_nobody_has_heard_of_is_said_to_be_one() -> None:

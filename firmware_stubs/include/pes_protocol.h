@@ -268,6 +268,8 @@ enum pes_field {
     PES_FIELD_DIGEST = 69, /* bytes, at most 32 long. SHA-256 of a software package */
     PES_FIELD_OFFSET = 75, /* uint, at most 1048576. Where bytes of a package belong; where the next ones are wanted */
     PES_FIELD_DATA = 76, /* bytes, at most 1024 long. Bytes of a package */
+    /* bytes, at most 16 long. Nonce of the refill request that waits for its answer; empty for none */
+    PES_FIELD_REFILL_NONCE = 93,
     PES_FIELD_LOWEST_VERSION = 70, /* uint, at most 255. Lowest protocol version that the host speaks */
     PES_FIELD_HIGHEST_VERSION = 71, /* uint, at most 255. Highest protocol version that the host speaks */
     PES_FIELD_MAX_FRAME = 72, /* uint, at most 65535. Longest frame that the side can take, in bytes before COBS */
@@ -330,6 +332,7 @@ enum pes_length {
     PES_LENGTH_WRAPPED_SECRET = 80, /* bytes, at most */
     PES_LENGTH_DIGEST = 32, /* bytes, at most */
     PES_LENGTH_DATA = 1024, /* bytes, at most */
+    PES_LENGTH_REFILL_NONCE = 16, /* bytes, at most */
     PES_LENGTH_DEVICE_KIND = 16, /* text, at most */
     PES_LENGTH_DEPARTMENT = 16, /* text, at most */
     PES_LENGTH_DEPARTMENT_NAME = 64, /* text, at most */

@@ -189,6 +189,7 @@ return {
     [69] = { name = "digest", form = "bytes", meaning = "SHA-256 of a software package" },
     [75] = { name = "offset", form = "uint", meaning = "Where bytes of a package belong; where the next ones are wanted" },
     [76] = { name = "data", form = "bytes", meaning = "Bytes of a package" },
+    [93] = { name = "refill_nonce", form = "bytes", meaning = "Nonce of the refill request that waits for its answer; empty for none" },
     [70] = { name = "lowest_version", form = "uint", meaning = "Lowest protocol version that the host speaks" },
     [71] = { name = "highest_version", form = "uint", meaning = "Highest protocol version that the host speaks" },
     [72] = { name = "max_frame", form = "uint", meaning = "Longest frame that the side can take, in bytes before COBS" },

@@ -56,7 +56,7 @@ class Decider:
 
     def refill(self, connection: Connection, psd: Registered, values: Values, now: int) -> Decision:
         """A grant of what was asked for, where the account holds it."""
-        complaints = self._complaints(connection, psd, values, grants_may_be_under_way=False)
+        complaints = self._complaints(connection, psd, values)
         if complaints:
             return _refused("refill_request", complaints)
         amount = values["amount_mills"]
@@ -70,7 +70,7 @@ class Decider:
 
     def check_in(self, connection: Connection, psd: Registered, values: Values, now: int) -> Decision:
         """A receipt for what was reported."""
-        complaints = self._complaints(connection, psd, values, grants_may_be_under_way=True)
+        complaints = self._complaints(connection, psd, values, self._under_way(connection, psd, values))
         if complaints:
             return _refused("checkin_report", complaints)
         self._note_registers(connection, psd, values)
@@ -80,7 +80,7 @@ class Decider:
 
     def withdrawal(self, connection: Connection, psd: Registered, values: Values, now: int) -> Decision:
         """A grant, with what the PSD holds paid back. Nothing follows it."""
-        complaints = self._complaints(connection, psd, values, grants_may_be_under_way=False)
+        complaints = self._complaints(connection, psd, values)
         if complaints:
             return _refused("withdrawal_request", complaints)
         amount, what = values["amount_mills"], f"withdrawal of PSD {psd.psd_serial}"
@@ -142,14 +142,20 @@ class Decider:
         self._suspect(connection, psd, [complaint])
         return _refused("checkin_report", [complaint])
 
+    def _under_way(self, connection: Connection, psd: Registered, values: Values) -> int:
+        """What was granted for the refill that a device says it waits for; 0 where it waits for none that was."""
+        nonce = values["refill_nonce"]
+        granted = self._answers.find(connection, psd.psd_serial, nonce) if nonce else None
+        return granted.amount_mills if granted is not None and granted.kind == "refill_grant" else 0
+
     def _complaints(
-        self, connection: Connection, psd: Registered, values: Values, *, grants_may_be_under_way: bool
+        self, connection: Connection, psd: Registered, values: Values, under_way: int = 0
     ) -> list[Complaint]:
         """Why a PSD gets no more than a refusal; nothing for one whose books agree. What is new is noted."""
         if psd.withdrawn:
             # Nothing is suspicious in a device that waits for its grant; but one that was put back must not go on.
             return [_WITHDRAWN]
-        complaints = judge(psd, values, grants_may_be_under_way=grants_may_be_under_way)
+        complaints = judge(psd, values, under_way=under_way)
         if complaints:
             self._suspect(connection, psd, complaints)
         elif psd.suspicion:

@@ -27,14 +27,15 @@ class Complaint:
     lock: Lock
 
 
-def judge(known: Registered, values: Values, *, grants_may_be_under_way: bool) -> list[Complaint]:
+def judge(known: Registered, values: Values, *, under_way: int = 0) -> list[Complaint]:
     """What is wrong with the registers in a message of a PSD that is `known`. An older image put back shows.
 
-    A check-in may come while a grant is still on its way to the PSD; a refill request may not (one at a time). Only
-    for messages in their order: a late one says what was true when it was made; nor for one from before a recovery.
+    `under_way`: what was granted for the refill that it says it waits for. Only a check-in may come meanwhile; a refill
+    request may not (one at a time). Only for messages in their order: a late one says what was true when it was made;
+    nor for one from before a recovery.
     """
-    control_sum, granted, least = values["control_sum_mills"], known.granted_mills, known.least
-    fits = control_sum <= granted if grants_may_be_under_way else control_sum == granted
+    control_sum, granted, least = values["control_sum_mills"], known.granted_mills - under_way, known.least
+    behind = Lock.ROLLBACK_FOUND if control_sum < granted else Lock.REGISTER_FAULT
     rules = (
         (values["ascending_mills"] + values["descending_mills"] == control_sum,
          "AR + DR is not the control sum", Lock.REGISTER_FAULT),
@@ -47,7 +48,8 @@ def judge(known: Registered, values: Values, *, grants_may_be_under_way: bool) -
          Lock.ROLLBACK_FOUND),
         (not known.last_report or known.last_report in values.get("reports", [known.last_report]),
          "the log is not the one that was reported", Lock.ROLLBACK_FOUND),
-        (fits, f"the control sum is {dollars(control_sum)}, refills come to {dollars(granted)}", Lock.REGISTER_FAULT),
+        (control_sum == granted,
+         f"the control sum is {dollars(control_sum)}, refills come to {dollars(granted)}", behind),
     )  # fmt: skip
     return [Complaint(text, lock) for holds, text, lock in rules if not holds]
 

@@ -5,6 +5,8 @@
 * A provider that finds the registers wrong answers with a refusal, and the device locks itself.
 * Each report names those before it that may have arrived, with the log's hash chain then. A device that was put back
   does not know what it reported meanwhile, however far it has caught up.
+* It names the refill that waits for its answer, so that a grant which is under way is told from one that was had and
+  taken back.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ def begin(state: PsdState, request: Values, tools: Tools) -> Outcome:
     state, begun = exchange.begin(
         state, tools, "checkin_report",
         customer=state.customer, log_sequence=tools.log_sequence, software_id=state.software.software_id,
-        lock_reasons=list(state.locks), chain=tools.chain, reports=list(state.reports),
+        lock_reasons=list(state.locks), chain=tools.chain, reports=list(state.reports), refill_nonce=state.refill.nonce,
     )  # fmt: skip
     reports = (*state.reports, report_mark(tools.log_sequence, tools.chain))
     if len(reports) > MOST_REPORTS:

@@ -188,6 +188,7 @@ FIELDS: Final = (
     Field(69, "digest", Form.BYTES, 32, "SHA-256 of a software package"),
     Field(75, "offset", Form.UINT, 1 << 20, "Where bytes of a package belong; where the next ones are wanted"),
     Field(76, "data", Form.BYTES, 1024, "Bytes of a package"),
+    Field(93, "refill_nonce", Form.BYTES, 16, "Nonce of the refill request that waits for its answer; empty for none"),
     # The link itself
     Field(70, "lowest_version", Form.UINT, 255, "Lowest protocol version that the host speaks"),
     Field(71, "highest_version", Form.UINT, 255, "Highest protocol version that the host speaks"),

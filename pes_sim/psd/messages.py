@@ -59,7 +59,7 @@ KINDS: Final = (
     _psd(2, "refill_request", "customer amount_mills"),
     _provider(3, "refill_grant", "amount_mills"),
     _provider(4, "refill_refusal", "reason"),
-    _psd(5, "checkin_report", "customer log_sequence software_id lock_reasons chain reports"),
+    _psd(5, "checkin_report", "customer log_sequence software_id lock_reasons chain reports refill_nonce"),
     _provider(6, "checkin_receipt", "acknowledged"),
     _provider(7, "checkin_refusal", "lock_reasons reason"),
     _psd(8, "refill_cancellation", "customer amount_mills"),

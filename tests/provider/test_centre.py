@@ -6,6 +6,7 @@ import copy
 import re
 import sqlite3
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -386,30 +387,53 @@ def test_an_image_from_before_a_refill_gets_no_further_one(bench: Bench) -> None
     assert bench.registers().control_sum_mills == FUNDS
 
 
-@pytest.mark.parametrize("then", ["refill", "withdraw"])
-def test_one_that_began_another_refill_is_found_when_money_moves_if_not_by_the_check_in(
-    bench: Bench, then: str
-) -> None:
-    """The other refill has used up the number by which the check-in would have shown it."""
-    image = copy.deepcopy(bench.storage.areas)
-    bench.meter.refill(5_000)
-    bench.storage.areas = image
-    bench.power_on()
+def another_refill_begun(bench: Bench) -> None:
     bench.wire.cut = "there"
     with pytest.raises(Interrupted):
         bench.meter.refill(5_000)
     bench.wire.cut = ""
-    assert bench.meter.check_in().state == "OPERATIONAL"
-    if then == "refill":
-        with pytest.raises(RefusedByProvider, match="two different messages have the number"):
-            bench.meter.refill(5_000)
-    else:
-        bench.meter.cancel_refill()
-        with pytest.raises(RefusedByProvider, match="refills come to"):
-            bench.meter.withdraw()
-    with pytest.raises(RefusedByProvider):
+
+
+def two_checkins_begun(bench: Bench) -> None:
+    report(bench)
+    report(bench)
+
+
+@pytest.mark.parametrize("covers", [another_refill_begun, two_checkins_begun])
+def test_an_image_from_before_a_refill_is_found_though_it_has_used_up_the_number_that_would_tell(
+    bench: Bench, covers: Callable[[Bench], object]
+) -> None:
+    """By the refill that it waits for, or does not: it is not the one that was granted."""
+    image = copy.deepcopy(bench.storage.areas)
+    bench.meter.refill(5_000)
+    bench.storage.areas = image
+    bench.power_on()
+    covers(bench)
+    with pytest.raises(RefusedByProvider, match=r"the control sum is \$100\.00, refills come to \$105\.00"):
         bench.meter.check_in()
-    assert bench.meter.status().state == "LOCKED"
+    assert bench.meter.status().lock_reasons == ["rollback found"]
+
+
+@pytest.mark.parametrize("how", ["granted", "never sent", "cancelled, not sent", "cancelled"])
+def test_a_check_in_while_a_refill_waits_locks_no_innocent_device(bench: Bench, how: str) -> None:
+    message = request(bench)
+    if how == "granted":
+        bench.centre.refill(message)
+    elif how != "never sent":
+        bench.centre.refill(message)
+        cancellation = bench.ask("refill_cancel")["message"]
+        if how == "cancelled":
+            bench.centre.cancel_refill(cancellation)
+    assert bench.meter.check_in().state == "OPERATIONAL"
+    if how.startswith("cancelled"):
+        bench.meter.cancel_refill()
+    else:
+        if how == "never sent":
+            with pytest.raises(RefusedByProvider, match="Begin again"):
+                bench.meter.refill(5_000)
+        bench.meter.refill(5_000)
+    assert bench.meter.check_in().state == "OPERATIONAL"
+    bench.check_books()
 
 
 def test_an_image_from_before_a_refill_is_found_by_a_check_in_as_well(bench: Bench) -> None:

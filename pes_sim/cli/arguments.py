@@ -23,6 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
     _demo(commands)
     _print(commands)
     _verify(commands)
+    _scan(commands)
     _decode(commands)
     _layout(commands)
     _vectors(commands)
@@ -98,7 +99,23 @@ def _verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     p.add_argument("--layout", default="", metavar="NAME",
                    help="a layout's name or its .toml file (default: by the version byte)")  # fmt: skip
     p.add_argument("--dpi", type=int, default=300, metavar="N", help="resolution at which PDF pages are drawn (300)")
+    p.add_argument("--expect", type=int, default=1, metavar="N",
+                   help="symbols on each page at least; it is searched until so many are found (1)")  # fmt: skip
+    p.add_argument("--grade", action="store_true", help="how good each print is: an estimate after ISO/IEC 15415")
     _json(p)
+
+
+def _scan(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = _add(commands, "scan", "pes_sim.cli.scanning:run",
+             "Print, damage and scan pages, simulated: what a scanner would see of a PDF or a picture, as PNG files",
+             "pes-sim scan demo-out/indicia.pdf --out scans --dpi 300 --damage blur=0.1 --damage skew=3")  # fmt: skip
+    p.add_argument("file", type=Path, metavar="FILE", help=".pdf, .png, .jpg or .tiff")
+    p.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the scans go (made if need be)")
+    p.add_argument("--dpi", type=int, default=300, metavar="N", help="the scanner's resolution (300)")
+    p.add_argument("--damage", action="append", default=[], metavar="NAME=STRENGTH",
+                   help="such as blur=0.1 or skew=3, as often as needed; docs/reading.md lists them")  # fmt: skip
+    p.add_argument("--realistic", action="store_true", help="damages drawn for each page, as from an office scanner")
+    p.add_argument("--seed", type=int, default=1, metavar="N", help="chance follows from it: the same scans again (1)")
 
 
 def _decode(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -17,6 +17,7 @@ COMMANDS = [
     "demo",
     "print",
     "verify",
+    "scan",
     "decode",
     "layout",
     "layout list",

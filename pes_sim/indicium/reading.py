@@ -30,8 +30,8 @@ LARGEST_PREPARED: Final = 25_000_000
 
 A letter page at 600 dpi has 34 million. Its resolution is not what is missing then.
 """
-MOST: Final = 255
-"""Symbols that are found on one page: the decoder's own limit."""
+LONGEST: Final = 65_535
+"""Pixels along one side of a page: the decoder takes no more. It finds up to 255 symbols on one."""
 
 
 class Point(NamedTuple):
@@ -170,16 +170,35 @@ def find(page: Image, expected: int = 1) -> list[Mark]:
 
     `expected`: how many there are at least. Fewer after the plain read, and the page is read in other ways as well,
     until so many are found or nothing is left to try. Rectangular Data Matrix and other barcodes are no indicia and are
-    left out. Raises `SymbolError` for an `expected` below 1.
+    left out. Raises `SymbolError` for an `expected` below 1, and for a page with a side longer than `LONGEST`.
     """
     if expected < 1:
         raise SymbolError(f"a page with {expected} symbols has nothing to read", hint="Expect 1 or more")
+    if max(page.size) > LONGEST:
+        raise SymbolError(f"a page with a side of {max(page.size)} pixels is not read", hint=f"At most {LONGEST}")
     if min(page.size) < min(SQUARES):
         return []  # no symbol has so few modules
-    found = _read(page, PASSES[0], 1)
+    found = plain(page)
     if len(found) < expected:
         found = _search(page, found, expected)
-    return sorted(found, key=lambda mark: (mark.middle.y, mark.middle.x)) if len(found) > 1 else found
+    return _in_order(found) if len(found) > 1 else found
+
+
+def plain(page: Image) -> list[Mark]:
+    """What the decoder finds by itself, in its own order: the first pass alone."""
+    return _read(page, PASSES[0], 1)
+
+
+def _in_order(marks: list[Mark]) -> list[Mark]:
+    """From the top, then from the left: what begins a row and what is less than half a symbol lower is one row."""
+    rows: list[list[Mark]] = []
+    for mark in sorted(marks, key=lambda mark: mark.middle.y):
+        beside = rows and mark.middle.y - rows[-1][0].middle.y < (mark.box[3] - mark.box[1]) / 2
+        if beside:
+            rows[-1].append(mark)
+        else:
+            rows.append([mark])
+    return [mark for row in rows for mark in sorted(row, key=lambda mark: mark.middle)]
 
 
 def _search(page: Image, found: list[Mark], expected: int) -> list[Mark]:
@@ -187,6 +206,8 @@ def _search(page: Image, found: list[Mark], expected: int) -> list[Mark]:
     if page.width * page.height > LARGEST_PREPARED:
         ways, base, shrunk = tuple(way for way in PASSES if way.scale <= 1), page.reduce(2), 0.5
     for way in ways:
+        if way.scale * max(base.size) > LONGEST:
+            continue
         for mark in _read(way.prepare(base), way, way.scale * shrunk):
             if not any(mark.same_place(other) for other in found):
                 found.append(mark)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from pes_sim.errors import UsageError
+from pes_sim.indicium.reading import LONGEST
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,7 +32,9 @@ Pillow's own limit, a little above this one, guards against what a file says onl
 """
 
 _FINEST: Final = 9600  # dots to an inch that a scanner may claim
-_ORIENTATION: Final = 0x0112  # the EXIF tag
+_ORIENTATION: Final = 0x0112  # the EXIF tag, and its values for a page as it is and for those that lie on a side
+_AS_IT_IS: Final = 1
+_LYING: Final = range(5, 9)
 
 _FORMATS: Final = ("PNG", "JPEG", "TIFF")
 _PDF_MARK: Final = b"%PDF-"
@@ -124,14 +127,16 @@ def _opened(file: BinaryIO) -> ImageFile:
     from PIL import Image
 
     with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what is odd in a file, and no harm
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         return Image.open(file, formats=_FORMATS)
 
 
 def _check_pixels(where: str, width: float, height: float) -> None:
-    if width * height > MAX_PIXELS:
+    if width * height > MAX_PIXELS or max(width, height) > LONGEST:
         raise UsageError(
-            f"{where} is too large: {width:.0f} x {height:.0f} pixels, more than {MAX_PIXELS:,}",
+            f"{where} is too large: {width:.0f} x {height:.0f} pixels, more than {MAX_PIXELS:,} "
+            f"or with a side of more than {LONGEST:,}",
             hint="Take a lower resolution, 300 dpi is enough",
         )
 
@@ -141,14 +146,22 @@ def _upright(frame: Image) -> Image:
     from PIL import ImageOps
 
     said = frame.info.get("dpi")
+    before = _orientation(frame)
     grey = _grey(frame)
-    grey.info = {"dpi": said} if said else {}
-    with suppress(*_DAMAGED, KeyError, TypeError):  # a page whose EXIF data is damaged is looked at as it is
-        grey.getexif()[_ORIENTATION] = frame.getexif().get(_ORIENTATION, 1)
+    grey.info = {}
+    grey.getexif()[_ORIENTATION] = _orientation(frame)  # Pillow itself has turned a TIFF by now, and says so
     upright = ImageOps.exif_transpose(grey)
-    if said and upright.size != grey.size:
-        upright.info["dpi"] = said[::-1]
+    if said:
+        upright.info["dpi"] = said[::-1] if before in _LYING else said
     return upright
+
+
+def _orientation(frame: Image) -> int:
+    """By its EXIF data; where that is damaged, the page is looked at as it is."""
+    with suppress(*_DAMAGED, KeyError, TypeError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return int(frame.getexif().get(_ORIENTATION, _AS_IT_IS))
+    return _AS_IT_IS
 
 
 def _grey(frame: Image) -> Image:

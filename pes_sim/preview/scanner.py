@@ -76,6 +76,11 @@ def parsed(text: str) -> tuple[str, float]:
     return name, value
 
 
+def unit(name: str) -> str:
+    """What a damage's strength is given in."""
+    return damage.DAMAGES[name].unit
+
+
 def scan(page: Image, page_dpi: float, dpi: int, damages: Mapping[str, float], seed: int) -> Image:
     """A grey page (mode "L") of `page_dpi` as a scan at `dpi`: no notice is added here."""
     from PIL import Image

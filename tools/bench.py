@@ -350,13 +350,13 @@ def main() -> int:
     """Prints the table. 1 when a goal is missed."""
     if sys.argv[1:2] == ["--serve"]:
         return serve(Path(sys.argv[2]))
-    from tools import bench_link
+    from tools import bench_link, bench_reading
 
     # Beside the sources, not in /tmp: that may be memory, where a sync costs nothing.
     folder = Path(tempfile.mkdtemp(prefix=".bench-", dir="."))
     try:
         lines = [*imports(), *dispensing(folder), *bench_link.lines(folder), *batches(folder), *long_log(folder),
-                 *symbols(), *pages(folder)]  # fmt: skip
+                 *symbols(), *pages(folder), *bench_reading.lines()]  # fmt: skip
     finally:
         shutil.rmtree(folder)
     widths = [

@@ -15,7 +15,6 @@ from pes_sim.virtual import VirtualMeter
 from tests.cli.conftest import Cli, job, letters
 from tests.meter.made import copy_of_a_meter
 
-
 BOX = envelope.symbol_box(44)
 PLACE = [
     points / 72 * 25.4 for points in (BOX.left, envelope.PAGE[1] - BOX.top, BOX.right, envelope.PAGE[1] - BOX.bottom)

@@ -160,7 +160,8 @@ PASSES: Final[tuple[Pass, ...]] = (
     Pass("closed wide, one threshold", _closed_wide, 1, True, "thick stripes without ink"),
     Pass("halved", _halved, 0.5, False, "noise and ragged edges in fine scans"),
     Pass("halved, one threshold", _halved, 0.5, True, "noise and ragged edges in fine scans"),
-    Pass("halved and closed", lambda page: _closed(_halved(page)), 0.5, True, "thick stripes in fine scans"),
+    Pass("halved, closed", lambda page: _closed(_halved(page)), 0.5, True, "thick stripes in fine scans"),
+    Pass("halved, closed wide", lambda page: _closed_wide(_halved(page)), 0.5, True, "thicker stripes in fine scans"),
 )
 """In the order in which they are tried."""
 

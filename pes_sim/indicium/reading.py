@@ -206,10 +206,14 @@ def _search(page: Image, found: list[Mark], expected: int) -> list[Mark]:
     ways, base, shrunk = PASSES[1:], page, 1.0
     if page.width * page.height > LARGEST_PREPARED:
         ways, base, shrunk = tuple(way for way in PASSES if way.scale <= 1), page.reduce(2), 0.5
+    prepare: Callable[[Image], Image] = _plain
+    prepared = base
     for way in ways:
         if way.scale * max(base.size) > LONGEST:
             continue
-        for mark in _read(way.prepare(base), way, way.scale * shrunk):
+        if way.prepare is not prepare:  # two passes in a row may look at one picture
+            prepare, prepared = way.prepare, way.prepare(base)
+        for mark in _read(prepared, way, way.scale * shrunk):
             if not any(mark.same_place(other) for other in found):
                 found.append(mark)
         if len(found) >= expected:

@@ -221,7 +221,9 @@ def test_a_page_of_fine_resolution_is_halved_before_it_is_prepared(monkeypatch: 
 def test_every_pass_says_what_it_is_for() -> None:
     assert len({way.name for way in PASSES}) == len(PASSES)
     assert all(way.against for way in PASSES)
+    page = symbol(PAYLOADS[0])
     assert PASSES[0].name == "plain"
+    assert PASSES[0].prepare(page) is page
 
 
 # --- what is not there -----------------------------------------------------------------------------------------------

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
+import zxingcpp
 from PIL import Image, ImageFilter, ImageOps
 
 from pes_sim.indicium import reading
@@ -145,6 +147,10 @@ def test_wrong_codewords_use_up_the_error_correction() -> None:
     found = falls("unused_error_correction", pages)
     assert [one.values["unused_error_correction"] for one in found] == [1.0, 0.857, 0.571, 0.286]
     assert [one.grades["modulation"] for one in found] == [4, 4, 3, 1]  # what is wrong has no modulation
+    for page, one in zip(pages, found, strict=True):
+        (decoded,) = zxingcpp.read_barcodes(page)
+        extra: Any = decoded.extra  # a dictionary, which its types do not say
+        assert extra["UEC"] == pytest.approx(one.values["unused_error_correction"], abs=0.01)  # the decoder's own
 
 
 def test_beyond_repair_there_is_nothing_unused() -> None:

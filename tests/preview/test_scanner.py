@@ -44,6 +44,13 @@ def test_damages_happen_in_the_worlds_order_whoever_asks() -> None:
     assert len(scans) == 1
 
 
+def test_below_a_torn_corner_is_the_scanners_white_lid_and_not_the_pages_grey_paper() -> None:
+    page = Image.new("L", (300, 300), 255)
+    seen = scanner.scan(page, 300, 300, {"low-contrast": 60.0, "torn-corner": 5.0}, 1)
+    corners = [seen.getpixel(place) for place in ((0, 0), (299, 0), (0, 299), (299, 299))]
+    assert (corners.count(damage.PAPER), corners.count(seen.getpixel((150, 150)))) == (1, 3)
+
+
 def test_the_same_seed_gives_the_same_scan_and_another_another() -> None:
     asked = {"noise": 5.0, "torn-corner": 2.0}
     assert scanner.scan(SYMBOL, 300, 300, asked, 1).tobytes() == scanner.scan(SYMBOL, 300, 300, asked, 1).tobytes()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tools import read_rates
 from tools.read_rates import DPIS, READERS, STRENGTHS, measured
 
 Figure = Callable[[str], None]
@@ -20,8 +21,9 @@ def test_realistic_scans_at_300_dpi_are_read(figure: Figure) -> None:
     assert counts.wrong["ours"] == 0
 
 
-def test_no_damage_makes_a_reader_say_what_nobody_printed(figure: Figure) -> None:
+def test_no_damage_makes_a_reader_say_what_nobody_printed(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each damage at its worst, where readers have the most to guess."""
+    monkeypatch.setattr(read_rates, "TIMEOUT_MS", 200)
     scans, wrong, read = 0, 0, 0
     for name, strengths in STRENGTHS.items():
         for dpi in DPIS[:2]:

@@ -44,8 +44,8 @@ $(STAMP): pyproject.toml $(LOCKS)
 system:
 	@tools/setup-system
 
-# With what only tests need. SoftHSM2, tshark and the PDF readers are then there: a test that finds none fails and is not
-# skipped.
+# With what only tests need. SoftHSM2, tshark, the PDF readers and a C compiler are then there: a test that finds none fails
+# and is not skipped.
 system-tests:
 	@tools/setup-system tests
 
@@ -55,6 +55,7 @@ demo: system $(STAMP) ## print, verify and deliver specimens; leaves them in dem
 test: export PES_SIM_REQUIRE_SOFTHSM := 1
 test: export PES_SIM_REQUIRE_TSHARK := 1
 test: export PES_SIM_REQUIRE_PDF_READERS := 1
+test: export PES_SIM_REQUIRE_CC := 1
 test: system-tests $(STAMP) ## all tests, then the coverage that must be complete
 	$(BIN)/pytest --cov --cov-report=term
 	@# What holds the money and what is printed: every branch.

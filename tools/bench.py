@@ -297,13 +297,13 @@ def main() -> int:
     """Prints the table. 1 when a goal is missed."""
     if sys.argv[1:2] == ["--serve"]:
         return serve(Path(sys.argv[2]))
-    from tools import bench_indicium, bench_link, bench_preview
+    from tools import bench_indicium, bench_link, bench_preview, bench_reading
 
     # Beside the sources, not in /tmp: that may be memory, where a sync costs nothing.
     folder = Path(tempfile.mkdtemp(prefix=".bench-", dir="."))
     try:
         lines = [*imports(), *dispensing(folder), *bench_link.lines(folder), *batches(folder), *long_log(folder),
-                 *bench_indicium.lines(folder), *bench_preview.lines(folder)]  # fmt: skip
+                 *bench_indicium.lines(folder), *bench_preview.lines(folder), *bench_reading.lines()]  # fmt: skip
     finally:
         shutil.rmtree(folder)
     widths = [

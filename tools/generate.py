@@ -18,10 +18,14 @@ from pes_sim.indicium import bytemap
 from pes_sim.indicium import layout as layouts
 from pes_sim.indicium.codings import CODINGS
 from pes_sim.indicium.definition import PLACEHOLDERS
+from pes_sim.indicium.grade import PARAMETERS, Parameter
+from pes_sim.indicium.reading import PASSES
 from pes_sim.link.events import EVENTS
 from pes_sim.link.message import LINK_SERVICES
 from pes_sim.meter import services as meter_services
 from pes_sim.postal import acceptance, calendar
+from pes_sim.preview import scanner
+from pes_sim.preview.damage import DAMAGES
 from pes_sim.preview.stationery import KINDS, Barcode, kind_of
 from pes_sim.provider import vectors
 from pes_sim.psd import messages
@@ -169,6 +173,25 @@ def _transitions() -> str:
     )
 
 
+def _realistic() -> str:
+    return table(
+        ("damage", "from", "to", "unit", "of all pages"),
+        [(name, f"{may.least:g}", f"{may.most:g}", scanner.unit(name), f"{may.share:.0%}")
+         for name, may in scanner.REALISTIC.items()],
+    )  # fmt: skip
+
+
+def _parameters() -> str:
+    def limits(parameter: Parameter) -> str:
+        sign = "≥" if parameter.more_is_better else "≤"
+        return ", ".join(f"{letter} {sign} {limit:g}" for letter, limit in zip("ABCD", parameter.limits, strict=True))
+
+    return table(
+        ("parameter", "unit", "limits", "measured"),
+        [(name.replace("_", " "), p.unit, limits(p), p.meaning) for name, p in PARAMETERS.items()],
+    )
+
+
 _ANYWHERE = (State.ERROR, State.ZEROIZED)
 """Where every state leads: arrows from all of them would hide the others."""
 
@@ -256,6 +279,15 @@ SECTIONS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "events": lambda: table(("event", "when, and what else it says"), BENCH_EVENTS.items()),
     },
     "docs/preview.md": {"kinds": _kinds},
+    "docs/reading.md": {
+        "passes": lambda: table(("pass", "against"), [(way.name, way.against) for way in PASSES]),
+        "damages": lambda: table(
+            ("damage", "unit", "at most", "what it does"),
+            [(d.name, d.unit, f"{d.most:g}", d.meaning) for d in DAMAGES.values()],
+        ),
+        "realistic": _realistic,
+        "parameters": _parameters,
+    },
     "docs/indicia.md": {
         **{name: _layout(name) for name in layouts.BUILT_IN},
         "codings": lambda: table(

@@ -24,6 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
     _print(commands)
     _preview(commands)
     _verify(commands)
+    _scan(commands)
     _decode(commands)
     _accept(commands)
     _explain(commands)
@@ -125,6 +126,9 @@ def _verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
              "pes-sim verify demo-out/indicia.pdf")  # fmt: skip
     p.add_argument("files", nargs="+", type=Path, metavar="FILE", help=".pdf, .png, .jpg, .tiff or .bin (one payload)")
     _believed(p)
+    p.add_argument("--expect", type=int, default=1, metavar="N",
+                   help="symbols on each page at least; it is searched until so many are found (1)")  # fmt: skip
+    p.add_argument("--grade", action="store_true", help="how good each print is: an estimate after ISO/IEC 15415")
     _json(p)
 
 
@@ -178,6 +182,19 @@ def _explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     _told(p)
     _believed(p)
     _json(p)
+
+
+def _scan(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = _add(commands, "scan", "pes_sim.cli.scanning:run",
+             "Print, damage and scan pages, simulated: what a scanner would see of a PDF or a picture, as PNG files",
+             "pes-sim scan demo-out/indicia.pdf --out scans --dpi 300 --damage blur=0.1 --damage skew=3")  # fmt: skip
+    p.add_argument("file", type=Path, metavar="FILE", help=".pdf, .png, .jpg or .tiff")
+    p.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the scans go (made if need be)")
+    p.add_argument("--dpi", type=int, default=300, metavar="N", help="the scanner's resolution (300)")
+    p.add_argument("--damage", action="append", default=[], metavar="NAME=STRENGTH",
+                   help="such as blur=0.1 or skew=3, as often as needed; docs/reading.md lists them")  # fmt: skip
+    p.add_argument("--realistic", action="store_true", help="damages drawn for each page, as from an office scanner")
+    p.add_argument("--seed", type=int, default=1, metavar="N", help="chance follows from it: the same scans again (1)")
 
 
 def _decode(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pes_sim.cli import console
 from pes_sim.errors import PayloadError, UsageError
@@ -18,17 +18,30 @@ from pes_sim.indicium.layout import Layout, Row
 from pes_sim.indicium.verify import Report, Trust, Verdict, verify
 from pes_sim.money import dollars
 
+if TYPE_CHECKING:
+    from pes_sim.indicium.grade import Grade
+    from pes_sim.indicium.reading import Mark
+
 _LONGEST: Final = 65536
 """Bytes of a file that may hold one payload."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One payload and where it was: file and page (1 for a .bin). None where a page has no symbol that can be read."""
+    """One payload and where it was: file and page (1 for a .bin). None for what a page has that cannot be read.
+
+    `mark`: the symbol on the page; `box_mm`: left, top, right and bottom in millimetres, where the file says its
+    resolution; `missing`: how many of the symbols `expected` on the page were not found.
+    """
 
     file: Path
     page: int
     payload: bytes | None
+    mark: Mark | None = None
+    box_mm: tuple[float, ...] | None = None
+    grade: Grade | None = None
+    missing: int = 0
+    expected: int = 1
 
 
 def run_verify(options: argparse.Namespace) -> int:
@@ -38,7 +51,7 @@ def run_verify(options: argparse.Namespace) -> int:
         (found, verify(found.payload, believed, known) if found.payload is not None else None)
         for file in options.files
         for believed in [trusted(options, file)]  # its certificates are read once for all pages
-        for found in read_file(file, options.dpi)
+        for found in read_file(file, options.dpi, options.expect, graded=options.grade)
     ]
     good = all(report is not None and report.verdict is Verdict.VALID for _, report in results)
     if options.json:
@@ -51,20 +64,30 @@ def run_verify(options: argparse.Namespace) -> int:
     return 0 if good else 1
 
 
-def read_file(path: Path, dpi: int) -> Iterator[Found]:
-    """The payloads of a file: its bytes for a .bin, otherwise the symbols of its pages."""
+def read_file(path: Path, dpi: int, expected: int = 1, *, graded: bool = False) -> Iterator[Found]:
+    """The payloads of a file: its bytes for a .bin, otherwise the symbols of its pages.
+
+    `expected`: how many symbols there are on a page at least; `graded`: with an estimate of how good each print is.
+    """
     if path.suffix.lower() == ".bin":
         yield Found(path, 1, read_bytes(path))
         return
-    from pes_sim.indicium import symbol
+    from pes_sim.indicium import grade, reading
     from pes_sim.preview import image
 
     for number, page in enumerate(image.pages(path, dpi), 1):
-        payloads = symbol.read(page, "zxing", limit=8)
-        for payload in payloads:
-            yield Found(path, number, payload)
-        if not payloads:
-            yield Found(path, number, None)
+        marks = reading.find(page, expected)
+        for mark in marks:
+            estimate = grade.grade(page, mark) if graded else None
+            yield Found(path, number, mark.payload, mark, _millimetres(mark, image.resolution(page)), estimate)
+        if len(marks) < expected:
+            yield Found(path, number, None, missing=expected - len(marks), expected=expected)
+
+
+def _millimetres(mark: Mark, resolution: tuple[float, float] | None) -> tuple[float, ...] | None:
+    if resolution is None:
+        return None
+    return tuple(round(side / dpi * 25.4, 1) for side, dpi in zip(mark.box, resolution * 2, strict=True))
 
 
 def read_bytes(path: Path) -> bytes:
@@ -91,25 +114,63 @@ def trusted(options: argparse.Namespace, file: Path) -> Trust:
 def _document(found: Found, report: Report | None) -> dict[str, Any]:
     document: dict[str, Any] = {"file": str(found.file), "page": found.page}
     if report is None or found.payload is None:
-        return document | {"verdict": "unreadable", "checks": []}
-    return document | {
-        "verdict": report.verdict.value,
-        "layout": report.layout,
-        "payload_hex": found.payload.hex(),
-        "fields": {name: _plain(value) for name, value in report.values.items()},
-        "checks": [{"name": c.name, "passed": c.passed, "note": c.note} for c in report.checks],
+        return document | {"verdict": "unreadable", "missing": found.missing, "checks": []}
+    return (
+        document
+        | _place(found)
+        | {
+            "verdict": report.verdict.value,
+            "layout": report.layout,
+            "payload_hex": found.payload.hex(),
+            "fields": {name: _plain(value) for name, value in report.values.items()},
+            "checks": [{"name": c.name, "passed": c.passed, "note": c.note} for c in report.checks],
+        }
+    )
+
+
+def _place(found: Found) -> dict[str, Any]:
+    """Where the symbol is on its page, and how good it is, where that was asked for."""
+    if found.mark is None:
+        return {}
+    place: dict[str, Any] = {
+        "box_mm": found.box_mm,
+        "box_pixels": [round(side, 1) for side in found.mark.box],
+        "rotation_degrees": found.mark.rotation,
+        "read": found.mark.how,
+    }
+    if found.grade is None:
+        return {"place": place}
+    return {"place": place, "grade": _graded(found.grade)}
+
+
+def _graded(estimate: Grade) -> dict[str, Any]:
+    from pes_sim.indicium.grade import NOTICE, PARAMETERS
+
+    return {
+        "estimate": NOTICE,
+        "overall": estimate.overall,
+        "letter": estimate.letter,
+        "parameters": {
+            name: {"value": value, "unit": PARAMETERS[name].unit, "grade": estimate.grades[name]}
+            for name, value in estimate.values.items()
+        },
     }
 
 
 def _show(found: Found, report: Report | None) -> None:
     where = f"{found.file} page {found.page}"
     if report is None:
-        print(f"{where}: unreadable: no Data Matrix symbol could be read (a higher --dpi or a better scan may help)")
+        what = "no Data Matrix symbol could be read"
+        if found.expected > 1:
+            what = f"{found.missing} of {found.expected} Data Matrix symbols could not be read"
+        print(f"{where}: unreadable: {what} (a higher --dpi or a better scan may help)")
         return
     values, summary = report.values, ""
     if "postage_mills" in values and "mailing_date" in values:
         summary = f": {dollars(int(values['postage_mills']))}, {values['mailing_date']!s}, PSD {values['psd_serial']!s}"
     print(f"{where}: {report.verdict}{summary}")
+    if found.grade is not None:
+        _show_grade(found.grade)
     if report.verdict is not Verdict.VALID:
         failed = report.checks[-1]
         print(f"  {failed.name}: {failed.note}")
@@ -119,6 +180,15 @@ def _show(found: Found, report: Report | None) -> None:
             print(f"  Give --mac-keys FILE; a meter's provider keeps it: provider/{SECRETS_FILE}")
         if report.verdict is Verdict.UNKNOWN_VERSION:
             print("  Give --layout FILE.toml for a layout of your own")
+
+
+def _show_grade(estimate: Grade) -> None:
+    from pes_sim.indicium.grade import LETTERS, NOTICE, PARAMETERS
+
+    print(f"  grade {estimate.letter} ({estimate.overall}): {NOTICE}")
+    for name, value in estimate.values.items():
+        said = f"{name.replace('_', ' ')} {value:.2f} {PARAMETERS[name].unit}"
+        print(f"    {LETTERS[estimate.grades[name]]}  {said}")
 
 
 def run_decode(options: argparse.Namespace) -> int:

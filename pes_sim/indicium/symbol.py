@@ -17,7 +17,6 @@ import importlib
 import re
 import sys
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,9 +34,6 @@ _INDEX: Final = {size: index for index, size in enumerate(CAPACITY)}
 _SIDE: Final = dict(zip(CAPACITY, SQUARES, strict=True))
 _DARK_IS_ONE: Final = b"\1" + bytes(255)
 """Translation from grey pixels of a drawn symbol (0 = dark) to modules (1 = dark)."""
-
-_UPSCALE_LIMIT: Final = 25_000_000
-"""Pixels above which a page is not enlarged for another try: its resolution is not what is missing then."""
 
 _Engine = TypeVar("_Engine")
 
@@ -71,8 +67,9 @@ def encode(payload: bytes, size: str = "44x44", engine: str = "dmtx") -> Symbol:
 def read(image: Image, engine: str = "zxing", limit: int = 1, timeout_ms: int = 2000) -> list[bytes]:
     """The payloads of up to `limit` Data Matrix symbols in `image`, in no promised order; empty when there is none.
 
-    Engine "zxing" takes a few milliseconds, up to some hundred where there is nothing to find. Engine "dmtx" may
-    search for ever and is stopped after `timeout_ms`. A reader can be wrong on a bad scan: verify the signature.
+    Engine "zxing" takes a few milliseconds, up to some seconds where there is nothing to find; `reading.find` also says
+    where they are. Engine "dmtx" may search for ever and is stopped after `timeout_ms`. A reader can be wrong on a bad
+    scan: verify the signature.
     Raises `SymbolError` for an unknown engine, a limit below 1, or a missing libdmtx.
     """
     find = _chosen(_READERS, engine)
@@ -137,28 +134,9 @@ def _dmtx_settings(size: str) -> tuple[tuple[int, int], ...]:
 
 
 def _read_zxing(image: Image, limit: int, timeout_ms: int) -> list[bytes]:
-    import zxingcpp
+    from pes_sim.indicium import reading
 
-    formats = zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.DataMatrix)
-    found: Counter[bytes] = Counter()
-    for attempt in _ladder(image):
-        for binarizer in (zxingcpp.Binarizer.LocalAverage, zxingcpp.Binarizer.GlobalHistogram):
-            barcodes = zxingcpp.read_barcodes(attempt, formats=formats, binarizer=binarizer)
-            # The union keeps equal symbols apart within one attempt, and does not count one twice over two of them.
-            found |= Counter(barcode.bytes for barcode in barcodes if barcode.valid)
-            if found.total() >= limit:
-                return list(found.elements())[:limit]
-    return list(found.elements())
-
-
-def _ladder(image: Image) -> Iterator[Image]:
-    """The page as it is, then smoothed (against noise), then enlarged (against coarse scans)."""
-    from PIL import Image, ImageFilter
-
-    yield image
-    yield image.filter(ImageFilter.GaussianBlur(1.2))
-    if image.width * image.height <= _UPSCALE_LIMIT:
-        yield image.resize((image.width * 2, image.height * 2), Image.Resampling.BICUBIC)
+    return [mark.payload for mark in reading.find(image, limit)][:limit]
 
 
 def _read_dmtx(image: Image, limit: int, timeout_ms: int) -> list[bytes]:

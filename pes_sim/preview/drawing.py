@@ -149,13 +149,13 @@ def _composed(drawn: Symbol, size: int, dpi: int) -> Picture:
     blank = bytes(width)
     rows = [blank] * quiet
     for text in _ABOVE:
-        rows += [*_line(text, _ABOVE, size, inner, width), *[blank] * size]
+        rows += [*lettering(text, _ABOVE, size, inner, width), *[blank] * size]
     rows += [blank] * quiet
     for start in range(0, len(drawn.modules), drawn.size):
         rows += [_stretched(drawn.modules[start : start + drawn.size], size).center(width, b"\0")] * size
     rows += [blank] * quiet
     for text in _BELOW:
-        rows += [*[blank] * size, *_line(text, _BELOW, size, inner, width)]
+        rows += [*[blank] * size, *lettering(text, _BELOW, size, inner, width)]
     rows += [blank] * quiet
     return Picture(width, len(rows), b"".join(rows), dpi)
 
@@ -164,7 +164,7 @@ def _cells(text: str) -> int:
     return len(text) * (_LETTER[0] + 1) - 1
 
 
-def _line(text: str, beside: tuple[str, ...], size: int, inner: int, width: int) -> list[bytes]:
+def lettering(text: str, beside: tuple[str, ...], size: int, inner: int, width: int) -> list[bytes]:
     """A line of text, in letters as large as those of the lines beside it."""
     cell = min(size, inner // max(_cells(line) for line in beside))
     cells = (" ".join(_LETTERS[letter][row] for letter in text) for row in range(_LETTER[1]))

@@ -18,6 +18,7 @@ COMMANDS = [
     "print",
     "preview",
     "verify",
+    "scan",
     "decode",
     "accept",
     "explain",

@@ -225,7 +225,7 @@ def test_a_page_without_a_symbol_is_unreadable(cli: Cli, printed: Printed) -> No
     Image.new("L", (300, 200), 255).save(printed.png)
     assert verdict(cli, printed.png) == "unreadable"
     assert json.loads(cli("verify", printed.png, "--json").out)["indicia"] == [
-        {"file": str(printed.png), "page": 1, "verdict": "unreadable", "checks": []}
+        {"file": str(printed.png), "page": 1, "verdict": "unreadable", "missing": 1, "checks": []}
     ]
     assert "a higher --dpi or a better scan may help" in cli("verify", printed.png).out
 

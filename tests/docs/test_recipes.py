@@ -115,6 +115,19 @@ def test_the_recipe_finds_an_altered_payload(tmp_path: Path) -> None:
     assert "Verified OK" not in done.stdout
 
 
+def test_scans_are_made_read_and_graded_as_the_page_says(tmp_path: Path) -> None:
+    (recipe,) = blocks("docs/reading.md", "sh")
+    commands = recipe.strip().splitlines()
+    assert len(commands) == 6
+    output = [run("sh", "-ec", command, cwd=tmp_path) for command in commands]
+    assert "300 dpi, noise=4, skew=2.5, stripe=0.1" in output[2]
+    assert "1 of 1 valid" in output[3]
+    assert "ESTIMATE after ISO/IEC 15415" in output[3]
+    found = json.loads(output[5])
+    assert found["valid"] is True
+    assert all(indicium["place"]["box_mm"] for indicium in found["indicia"])
+
+
 def test_a_rollback_is_made_and_found_as_the_page_on_storage_says(tmp_path: Path) -> None:
     _, recipe = blocks("docs/storage.md", "sh")
     commands = recipe.strip().splitlines()

@@ -339,12 +339,6 @@ def test_the_search_goes_on_until_the_limit_is_reached() -> None:
     assert sorted(read(whole, limit=2)) == sorted([b"easy to read", NOISE[:113]])
 
 
-def test_a_huge_page_is_not_enlarged(monkeypatch: pytest.MonkeyPatch) -> None:
-    width, height = NEEDS_ENLARGING.size
-    monkeypatch.setattr(symbol, "_UPSCALE_LIMIT", width * height - 1)
-    assert read(NEEDS_ENLARGING) == []
-
-
 def damaged(rows: range, columns: range) -> Image.Image:
     """A symbol with some modules inverted: inside one of its four regions, so that it is still found."""
     modules = bytearray(encode(NOISE[:113]).modules)

@@ -19,7 +19,7 @@ from reportlab.pdfgen.canvas import Canvas
 
 from pes_sim.errors import UsageError
 from pes_sim.indicium.symbol import encode, read
-from pes_sim.preview.image import pages
+from pes_sim.preview.image import pages, resolution
 from tests.indicium import datamatrix
 
 PAYLOAD = bytes(range(100))
@@ -86,6 +86,93 @@ def test_a_pdf_is_drawn_at_the_resolution_asked_for(tmp_path: Path, dpi: int, si
     ] * 3
 
 
+@pytest.mark.parametrize("name", ["scan.jpg", "scan.tif"])
+def test_cmyk_is_grey_as_printed(tmp_path: Path, name: str) -> None:
+    SYMBOL.convert("CMYK").save(tmp_path / name)
+    (page,) = pages(tmp_path / name)
+    assert read(page) == [PAYLOAD]
+    assert page.getpixel((0, 0)) == pytest.approx(255, abs=2)
+
+
+@pytest.mark.parametrize("mode", ["1", "P", "PA", "LA", "RGBA", "I", "F", "LAB", "YCbCr", "I;16"])
+def test_every_kind_of_pixel_is_read(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / ("scan.png" if mode in ("PA", "I;16") else "scan.tif")
+    if mode == "PA":
+        SYMBOL.convert("P").save(path, transparency=255)
+    elif mode == "LAB":
+        Image.merge("LAB", (SYMBOL, *[Image.new("L", SYMBOL.size, 128)] * 2)).save(path)
+    elif mode in ("I", "F"):  # numbers from 0 to 1, or far above 65535
+        factor = 300_000.0 if mode == "I" else 1 / 255
+        SYMBOL.convert(mode).point(lambda grey: grey * factor).save(path)
+    elif mode == "I;16":
+        SYMBOL.convert("I").point(lambda grey: grey * 257.0).convert("I;16").save(path)
+    else:
+        SYMBOL.convert(mode).save(path)
+    (page,) = pages(path)
+    assert (page.mode, page.size) == ("L", SYMBOL.size)
+    assert read(page) == [PAYLOAD]
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_a_page_of_one_number_is_a_page(tmp_path: Path, mode: str) -> None:
+    Image.new(mode, (30, 30), 7).save(tmp_path / "scan.tif")
+    (page,) = pages(tmp_path / "scan.tif")
+    assert set(page.tobytes()) == {0}
+
+
+# The corner in which a picture's first pixel is seen, by its EXIF tag: whether on the right, whether below.
+CORNERS = {1: (0, 0), 2: (1, 0), 3: (1, 1), 4: (0, 1), 5: (0, 0), 6: (1, 0), 7: (1, 1), 8: (0, 1)}
+
+
+@pytest.mark.parametrize("name", ["scan.jpg", "scan.png", "scan.tif", "packed.tif"])
+@pytest.mark.parametrize("orientation", CORNERS)
+def test_a_page_is_turned_as_its_file_says(tmp_path: Path, name: str, orientation: int) -> None:
+    picture = Image.new("L", (60, 40), 255)
+    picture.paste(0, (0, 0, 8, 8))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture.save(tmp_path / name, exif=exif, dpi=(300, 150), compression="tiff_lzw" if name == "packed.tif" else None)
+    (page,) = pages(tmp_path / name)
+    width, height = page.size
+    assert (width, height) == ((60, 40) if orientation < 5 else (40, 60))
+    right, low = CORNERS[orientation]
+    assert page.getpixel((width - 3 if right else 2, height - 3 if low else 2)) == pytest.approx(0, abs=20)
+    assert resolution(page) == pytest.approx((300, 150) if orientation < 5 else (150, 300), rel=0.01)
+
+
+@pytest.mark.parametrize("data", [b"II*\0\x08\0\0\0\xff\xff\x12\x01\x03\0", b"\xff" * 40, b"II*\0"])
+@pytest.mark.parametrize("name", ["scan.jpg", "scan.png"])
+def test_exif_data_that_is_damaged_does_no_harm(tmp_path: Path, name: str, data: bytes) -> None:
+    SYMBOL.save(tmp_path / name, exif=b"Exif\0\0" + data)
+    (page,) = pages(tmp_path / name)
+    assert read(page) == [PAYLOAD]
+
+
+@pytest.mark.parametrize("said", [(0, 0), (300, 0), (1e9, 1e9), (float("nan"), 300), "three hundred", None, (300,)])
+def test_a_resolution_that_cannot_be_is_none(said: object) -> None:
+    page = Image.new("L", (9, 9))
+    page.info["dpi"] = said
+    assert resolution(page) is None
+
+
+def test_a_file_that_does_not_say_its_resolution_has_none(tmp_path: Path) -> None:
+    SYMBOL.save(tmp_path / "scan.png")
+    (page,) = pages(tmp_path / "scan.png")
+    assert resolution(page) is None
+
+
+def test_a_pdf_page_too_large_for_one_resolution_is_drawn_at_the_other(tmp_path: Path) -> None:
+    path = write_pdf(tmp_path / "small.pdf")
+    (page,) = pages(path, 1200, if_too_large=300)
+    assert (page.width, resolution(page)) == (2400, (1200, 1200))
+    document = pypdfium2.PdfDocument.new()
+    document.new_page(612, 792)
+    document.save(tmp_path / "letter.pdf")
+    document.close()
+    (page,) = pages(tmp_path / "letter.pdf", 1200, if_too_large=600)
+    assert (page.width, resolution(page)) == (5100, (600, 600))
+
+
 def test_a_pdf_is_known_by_its_content(tmp_path: Path) -> None:
     path = write_pdf(tmp_path / "scan.png")
     path.write_bytes(b"\n\n" + path.read_bytes())
@@ -134,6 +221,17 @@ def saved(kind: str, image: Image.Image = SYMBOL) -> bytes:
     return data.getvalue()
 
 
+def animated(kind: str) -> bytes:
+    data = io.BytesIO()
+    SYMBOL.save(data, kind, save_all=True, append_images=[SYMBOL.rotate(90), SYMBOL.rotate(180)])
+    return data.getvalue()
+
+
+def test_each_picture_of_an_animated_png_is_a_page(tmp_path: Path) -> None:
+    (tmp_path / "scan.png").write_bytes(animated("PNG"))
+    assert [read(page) for page in pages(tmp_path / "scan.png")] == [[PAYLOAD]] * 3
+
+
 def damaged_tiff() -> bytes:
     """A TIFF whose second page is cut off."""
     data = io.BytesIO()
@@ -153,6 +251,11 @@ USELESS: dict[str, tuple[Callable[[], bytes], str]] = {
     "pdf without content": (lambda: b"%PDF-1.4\nnothing", r"is a damaged PDF file \(.*\)\. Export it again"),
     "large png": (lambda: png_of_size(10_000, 8_001), r"page 1 is too large: 10000 x 8001 pixels.*Take a lower resol"),
     "larger png": (lambda: png_of_size(10_000, 12_000), r"page 1 is too large .*Scan it at 300 dpi"),
+    "long png": (
+        lambda: png_of_size(65_536, 100),
+        r"page 1 is too large: 65536 x 100 pixels.*side of more than 65,535",
+    ),
+    "animated gif": (lambda: animated("GIF"), r"is no file that can be read\. Give a PDF, PNG, JPEG or TIFF"),
     "bomb": (lambda: png_of_size(60_000, 60_000), r"page 1 is too large .*300 dpi"),
 }
 

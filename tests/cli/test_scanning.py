@@ -15,11 +15,8 @@ from pes_sim.virtual import VirtualMeter
 from tests.cli.conftest import Cli, job, letters
 from tests.meter.made import copy_of_a_meter
 
-BOX = block.symbol_box(44)
-PLACE = [
-    points / 72 * 25.4
-    for points in (BOX.left, stationery.USUAL.height - BOX.top, BOX.right, stationery.USUAL.height - BOX.bottom)
-]
+BOX, HEIGHT = block.symbol_box(44), stationery.USUAL.height
+PLACE = [points / 72 * 25.4 for points in (BOX.left, HEIGHT - BOX.top, BOX.right, HEIGHT - BOX.bottom)]
 """Where the symbol is printed: millimetres from the left and from the top."""
 
 

@@ -80,13 +80,29 @@ def load_file(path: Path) -> Calendar:
         document = tomllib.loads(data.decode("utf-8"))
         rows = _take(document, "regime", list, "the file")
         regimes = [_regime(row, f"regime {number}") for number, row in enumerate(rows, 1)]
-        return Calendar(_window(_take(document, "window", dict, "the file")), regimes)
+        window = _window(_take(document, "window", dict, "the file"))
+        _only(document, ("window", "regime"), "the file")
+        return Calendar(window, _disjoint(regimes))
     except (ValueError, RecursionError) as problem:
         hint = "The one that comes along is pes_sim/postal/calendar.toml"
         raise UsageError(f"{path}: not a calendar: {problem}", hint=hint) from None
 
 
+def _disjoint(regimes: Sequence[Regime]) -> Sequence[Regime]:
+    named = [construct for regime in regimes for construct in regime.constructs]
+    if twice := next((construct for construct in named if named.count(construct) > 1), ""):
+        raise ValueError(f"construct {twice} stands twice, and only one regime can hold for it")
+    return regimes
+
+
+def _only(row: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+    """A day under a name that nobody asks for would be one that never comes."""
+    if unknown := sorted(set(row) - set(known)):
+        raise ValueError(f"{where} has {unknown[0]!r}, which nobody knows; known: {', '.join(known)}")
+
+
 def _window(row: Mapping[str, Any]) -> Window:
+    _only(row, ("early_days", "late_days", "ahead_days", "basis", "source"), "window")
     days = [_take(row, name, int, "window") for name in ("early_days", "late_days", "ahead_days")]
     if not all(0 <= number <= _MOST_DAYS for number in days) or days[0] > days[2]:
         raise ValueError(f"window: days are 0 to {_MOST_DAYS}, and early_days at most ahead_days")
@@ -97,11 +113,11 @@ def _window(row: Mapping[str, Any]) -> Window:
 def _regime(row: Any, where: str) -> Regime:
     if type(row) is not dict:
         raise ValueError(f"{where} is not a table")
+    _only(row, ("name", "constructs", "basis", "source", *_DAYS, "postage"), where)
     constructs = _take(row, "constructs", list, where)
     if not all(type(construct) is str for construct in constructs):
         raise ValueError(f"{where}: constructs must be texts")
-    days = {name: _take(row, name, date, where) if name in row else None
-            for name in ("decertified", "withdrawn_by", "last_valid")}  # fmt: skip
+    days = {name: _take(row, name, date, where) if name in row else None for name in _DAYS}
     name, basis, source = (_take(row, key, str, where) for key in ("name", "basis", "source"))
     postage = _take(row, "postage", bool, where) if "postage" in row else True
     return Regime(name, tuple(constructs), basis, source, postage=postage, **days)
@@ -113,4 +129,5 @@ def _take(row: Mapping[str, Any], name: str, kind: type, where: str) -> Any:
     return row[name]
 
 
+_DAYS: Final = ("decertified", "withdrawn_by", "last_valid")
 _KINDS: Final = {dict: "table", list: "array", str: "string", date: "date", bool: "boolean", int: "integer"}

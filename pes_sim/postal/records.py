@@ -6,6 +6,7 @@ A JSON file of one object, `{"meters": [...]}`, an object a meter: `psd_serial`;
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -52,16 +53,22 @@ class Records:
         """Raises `UsageError` for a meter that is listed twice."""
         self._meters: dict[str, Meter] = {}
         for meter in meters:
-            if meter.psd_serial in self._meters:
+            key = _key(meter.psd_serial)
+            if key in self._meters:
                 raise UsageError(f"PSD {meter.psd_serial} is listed twice", hint="Give one entry a meter")
-            self._meters[meter.psd_serial] = meter
+            self._meters[key] = meter
 
     def __len__(self) -> int:
         return len(self._meters)
 
     def find(self, psd_serial: Value) -> Meter | None:
         """The entry of that PSD."""
-        return self._meters.get(psd_serial.hex() if isinstance(psd_serial, bytes) else str(psd_serial))
+        return self._meters.get(_key(psd_serial.hex() if isinstance(psd_serial, bytes) else str(psd_serial)))
+
+
+def _key(serial: str) -> str:
+    """A serial number however it is written: a stolen meter is not missed for the zeros before its number."""
+    return serial.lstrip("0") or serial[:1]
 
 
 def load_file(path: Path) -> Records:
@@ -76,7 +83,7 @@ def load_file(path: Path) -> Records:
     try:
         if len(data) > _MOST_BYTES:
             raise ValueError(f"more than {_MOST_BYTES} bytes")
-        document = json.loads(data)
+        document = json.loads(data, object_pairs_hook=_once)
         if type(document) is not dict or type(document.get("meters")) is not list or len(document) != 1:
             raise ValueError('it must be one object with the list "meters" and nothing else')
         return Records(_meter(row, f"meter {number}") for number, row in enumerate(document["meters"], 1))
@@ -86,14 +93,23 @@ def load_file(path: Path) -> Records:
         raise UsageError(f"{path}: not the records of meters: {problem}", hint="docs/acceptance.md shows one") from None
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; the last of two keys would quietly take the place of the first."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands twice in one object")
+    return found
+
+
 def _meter(row: Any, where: str) -> Meter:
     if type(row) is not dict:
         raise ValueError(f"{where} is no object")
     if unknown := sorted(set(row) - _KNOWN):
         raise ValueError(f"{where} has {unknown[0]!r}, which nobody knows; known: {', '.join(sorted(_KNOWN))}")
     serial = row.get("psd_serial")
-    if type(serial) not in (int, str) or serial == "":
-        raise ValueError(f"{where} needs psd_serial, a number or a text")
+    if type(serial) not in (int, str) or not re.fullmatch(r"[!-~]+( +[!-~]+)*", str(serial)) or str(serial)[0] == "-":
+        raise ValueError(f"{where} needs psd_serial, a number or a text, without blanks around it")
     return Meter(str(serial), _status(row, where), _since(row, where), _granted(row, where), _reprints(row, where))
 
 

@@ -62,6 +62,10 @@ def test_records_say_what_is_known_of_a_meter(tmp_path: Path) -> None:
         ({"meters": [{"psd_serial": 1, "reprints": ["cx"]}]}, "reprints must be a list of payloads in hex"),
         ({"meters": [{"psd_serial": 1, "reprints": [None]}]}, "reprints must be a list of payloads in hex"),
         ({"meters": [{"psd_serial": 1}, {"psd_serial": "1"}]}, "PSD 1 is listed twice"),
+        ({"meters": [{"psd_serial": 1}, {"psd_serial": "01"}]}, "PSD 01 is listed twice"),
+        ({"meters": [{"psd_serial": " 1"}]}, "meter 1 needs psd_serial, a number or a text, without blanks"),
+        ({"meters": [{"psd_serial": "1\n"}]}, "meter 1 needs psd_serial"),
+        ({"meters": [{"psd_serial": -1}]}, "meter 1 needs psd_serial"),
     ],
 )
 def test_a_mistake_in_the_records_is_named(tmp_path: Path, document: Any, said: str) -> None:
@@ -71,6 +75,29 @@ def test_a_mistake_in_the_records_is_named(tmp_path: Path, document: Any, said: 
     assert said in caught.value.message
     assert str(path) in caught.value.message
     assert caught.value.hint
+
+
+def test_a_stolen_meter_is_found_however_its_number_is_written() -> None:
+    for listed in ("7", "007"):
+        for read in (7, "7", "0000000007"):
+            found = Records([Meter(listed, Status.STOLEN)]).find(read)
+            assert found is not None
+            assert found.status is Status.STOLEN
+    zero = Records([Meter("000")])
+    assert zero.find(0) is not None
+    assert zero.find("") is None
+    assert zero.find(7) is None
+
+
+def test_a_key_that_stands_twice_is_refused_as_the_last_would_hide_that_a_meter_was_stolen(tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    for text in (
+        '{"meters": [{"psd_serial": 1, "status": "stolen", "status": "in service"}]}',
+        '{"meters": [{"psd_serial": 1, "status": "stolen"}], "meters": []}',
+    ):
+        path.write_text(text)
+        with pytest.raises(UsageError, match="stands twice in one object"):
+            records.load_file(path)
 
 
 @pytest.mark.parametrize(
@@ -150,6 +177,14 @@ def test_the_calendar_knows_the_days_of_the_notices() -> None:
         ('["NON-IBI"]', "[1]", "regime 3: constructs must be texts"),
         ("postage = false", "postage = 0", "regime 4 needs postage, a TOML boolean"),
         ('name = "IMI"', "", "regime 1 needs name, a TOML string"),
+        (
+            "last_valid = 2025-06-30",
+            "last_vaild = 2025-06-30",
+            "regime 2 has 'last_vaild', which nobody knows; known: ",
+        ),
+        ("late_days = 7", "late_days = 7\nlatest = 8", "window has 'latest', which nobody knows"),
+        ("[window]", "note = 1\n[window]", "the file has 'note', which nobody knows"),
+        ('["NON-IBI"]', '["NON-IBI", "IMI-STD"]', "construct IMI-STD stands twice"),
     ],
 )
 def test_a_mistake_in_a_calendar_is_named(tmp_path: Path, old: str, new: str, said: str) -> None:

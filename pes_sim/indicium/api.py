@@ -16,6 +16,7 @@ from pes_sim.indicium.verify import Report, Trust
 
 SECRETS_FILE: Final = "mac-NOT-FOR-PRODUCTION.keys"
 """Where a provider keeps the keys of its PSDs' MACs."""
+_LONGEST_FILE: Final = 1 << 24
 _SECRET: Final = re.compile(r"[0-9]{1,10} ([0-9a-fA-F]{2}){6,64}")
 
 
@@ -55,9 +56,12 @@ def trust(ca: Path | None, psd: Sequence[Path], mac_keys: Path | None = None) ->
 def read_secrets(path: Path) -> dict[int, list[bytes]]:
     """The MAC keys of PSDs, by serial number: a line each, serial number and key in hex. Raises `UsageError`."""
     try:
-        text = path.read_bytes().decode("utf-8", errors="replace")
+        data = _small_file(path)
     except OSError as problem:
         raise UsageError(f"{path} cannot be read: {problem.strerror}") from None
+    if len(data) > _LONGEST_FILE:
+        raise UsageError(f"{path} has more than {_LONGEST_FILE} bytes: no keys", hint="A key is a line")
+    text = data.decode("utf-8", errors="replace")
     found: dict[int, list[bytes]] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not (words := line.partition("#")[0].split()):
@@ -79,9 +83,15 @@ def from_hex(text: str) -> bytes:
     return bytes.fromhex(digits)
 
 
+def _small_file(path: Path) -> bytes:
+    """What is in a file, or the beginning of one that is too long to be what it should be."""
+    with path.open("rb") as file:
+        return file.read(_LONGEST_FILE + 1)
+
+
 def _read_pem(path: Path) -> bytes:
     try:
-        return from_pem(path.read_bytes())
+        return from_pem(_small_file(path))
     except OSError as problem:
         raise UsageError(f"{path} cannot be read: {problem.strerror}") from None
     except ValueError:

@@ -160,11 +160,12 @@ def examine(path: Path) -> tuple[Layout | None, list[Mistake]]:
     import tomllib
 
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(LONGEST_FILE + 1)
     except OSError as problem:
         raise LayoutError(f"{path}: cannot be read: {problem.strerror}") from None
     if len(data) > LONGEST_FILE:
-        raise LayoutError(f"{path}: {len(data)} bytes are no layout", hint=f"{LONGEST_FILE} is the most")
+        raise LayoutError(f"{path}: more than {LONGEST_FILE} bytes are no layout", hint="A layout has some thousand")
     text = data.decode("utf-8", errors="replace")
     try:
         document = tomllib.loads(data.decode("utf-8"))

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from pes_sim.errors import NoRate, UsageError
 
+_MOST_BYTES: Final = 1 << 20
 _KINDS: Final = {list: "array", str: "string", date: "date", bool: "boolean"}
 
 
@@ -97,10 +98,15 @@ def load_file(path: Path) -> RateTable:
     import tomllib
 
     try:
-        return _table(tomllib.loads(path.read_text("utf-8")))
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
     except OSError as problem:
         raise UsageError(f"{path} cannot be read: {problem.strerror}") from None
-    except ValueError as problem:
+    try:
+        if len(data) > _MOST_BYTES:
+            raise ValueError(f"more than {_MOST_BYTES} bytes")
+        return _table(tomllib.loads(data.decode("utf-8")))
+    except (ValueError, RecursionError) as problem:
         raise UsageError(f"{path}: not a rate table: {problem}") from None
 
 

@@ -61,6 +61,17 @@ def test_a_bad_line_in_a_file_of_keys_is_named_and_not_shown(tmp_path: Path, lin
         pes_sim.verify(b"x", mac_keys=tmp_path / "none")
 
 
+def test_a_file_of_keys_or_a_certificate_without_end_is_refused(
+    files: tuple[bytes, Path, Path], tmp_path: Path
+) -> None:
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(UsageError, match="huge has more than 16777216 bytes: no keys"):
+        pes_sim.verify(b"x", mac_keys=tmp_path / "huge")
+    with pytest.raises(UsageError, match="huge is not a certificate"):
+        pes_sim.verify(b"x", ca=tmp_path / "huge")
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"), [("abc", "3 hex digits"), ("0g", "'g' at character 2"), ("٠٠", "not hex")]
 )

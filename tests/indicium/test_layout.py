@@ -443,7 +443,7 @@ def test_a_file_of_ones_own_is_loaded_by_its_path(tmp_path: Path) -> None:
         (b"a = " + b"[" * 5000, "not a TOML file"),
         (b'a = 1\ntitle = """\n', "line 2: not a TOML file"),
         (b"a = 1\nb = \xff", "line 2: not a TOML file: it is not UTF-8 text"),
-        (b"#" * 140_000, "140000 bytes are no layout"),
+        (b"#" * 140_000, "more than 131072 bytes are no layout"),
         (None, "cannot be read"),
     ],
 )

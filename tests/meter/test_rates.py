@@ -182,6 +182,16 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         load_file(tmp_path / "latin.toml")
 
 
+def test_a_file_that_is_huge_or_nested_without_end_is_no_rate_table(tmp_path: Path) -> None:
+    (tmp_path / "deep.toml").write_text("a=" + "[" * 100_000)
+    with pytest.raises(UsageError, match=r"deep\.toml: not a rate table: "):
+        load_file(tmp_path / "deep.toml")
+    with (tmp_path / "huge.toml").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(UsageError, match=r"huge\.toml: not a rate table: more than 1048576 bytes"):
+        load_file(tmp_path / "huge.toml")
+
+
 def test_all_files_that_come_along_are_good() -> None:
     files = sorted((Path(rates.__file__).parent / "rates").iterdir())
     assert [path.suffix for path in files] == [".toml"] * len(files) != []

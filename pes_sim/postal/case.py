@@ -38,13 +38,14 @@ class Seen(NamedTuple):
 
 class Paid(NamedTuple):
     """What was scanned before on the same mailpiece: what it paid, in mills, how many indicia that were, the newest
-    date on any of them, and how many redated it.
+    date on any of them, how many redated it, and what it costs by the dearest of them, in mills.
     """
 
     mills: int = 0
     pieces: int = 0
     latest: date | None = None
     redates: int = 0
+    due: int = 0
 
 
 NOTHING_PAID: Final = Paid()

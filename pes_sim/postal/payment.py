@@ -16,12 +16,15 @@ def postage(case: Case) -> Found:
     own, weight, day = case.number("postage_mills"), case.number("weight"), case.mailing_date
     if own is None or weight is None or day is None:
         return not_checkable("postage, weight or date are nothing that a meter prints")
-    due = _due(case, weight)
-    if isinstance(due, Found):
-        return due
     before, paid = case.earlier.paid, own + case.earlier.paid.mills
+    costs = _due(case, weight)
+    if isinstance(costs, Found):
+        return costs
+    due = max(costs, before.due)
     together = f", with {dollars(before.mills)} on the mailpiece before" if before.mills else ""
-    told = f"{case.text('mail_class')} of {ounces(weight)} oz on {day} costs {dollars(due)}, paid {dollars(paid)}"
+    told = f"{case.text('mail_class')} of {ounces(weight)} oz on {day} costs {dollars(costs)}, paid {dollars(paid)}"
+    if due > costs:  # or a piece could be made cheaper by a correction that says that it is lighter
+        together += f"; what was scanned before says that the mailpiece costs {dollars(due)}"
     if paid < due:
         if own == 0 and not case.scan.mailpiece:
             together = "; a date correction pays nothing: scan what it corrects first, both with one --mailpiece"
@@ -32,6 +35,15 @@ def postage(case: Case) -> Found:
     if paid > due:
         return failed(Verdict.OVER_PAID, f"{told}{together}: {dollars(paid - due)} too much")
     return passed(f"{told}{together}")
+
+
+def due(case: Case) -> int | None:
+    """What the class and weight of this indicium cost on its date, in mills; None where nobody can say."""
+    weight = case.number("weight")
+    if weight is None or case.mailing_date is None or "mail_class" not in case.report.values:
+        return None
+    costs = _due(case, weight)
+    return None if isinstance(costs, Found) else costs
 
 
 def _due(case: Case, weight: int) -> int | Found:
@@ -59,7 +71,8 @@ def redate(case: Case) -> Found:
     if case.number("postage_mills") != 0:
         return not_applicable("it bears postage, and is no date correction")
     if not case.scan.mailpiece:
-        return not_checkable("which mailpiece it was scanned on was not said")
+        # Whatever its rate is, or whether there is one: nothing was paid that is known of.
+        return not_checkable("which mailpiece it was scanned on was not said", Verdict.SHORT_PAID)
     paid, day = case.earlier.paid, case.mailing_date
     if paid.redates:
         return failed(Verdict.BAD_REDATE, "the mailpiece bears a date correction already; one is allowed")

@@ -25,7 +25,7 @@ from pes_sim.postal.store import MOST_COPIES, Entry, Known, digest, entry, known
 
 _APPLICATION: Final = 0x50455341
 """Written into the file: which program's database it is."""
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _WAIT: Final = 30.0
 """Seconds for which another process's turn is waited for."""
 _SCHEMA: Final = (
@@ -41,6 +41,7 @@ _SCHEMA: Final = (
   ascending INTEGER,
   descending INTEGER,
   postage INTEGER,
+  due INTEGER,
   tracking TEXT NOT NULL,
   mailing_date TEXT,
   genuine INTEGER NOT NULL,
@@ -132,7 +133,7 @@ class SqliteScans:
             raise sqlite3.DatabaseError(f"what it has of scan {scan_id} is damaged") from None
 
     def earlier(self, case: Case) -> Case:
-        key, piece = digest(case.scan), case.scan.mailpiece
+        key, piece = digest(case), case.scan.mailpiece
         same = "FROM scan WHERE digest = ?1" + (" AND genuine" if case.genuine else "")
         copies, first = self._copies(same, key, piece)
         again = piece and self._first(f"SELECT 1 {same} AND mailpiece = ?2 LIMIT 1", key, piece)
@@ -183,9 +184,10 @@ class SqliteScans:
             return Paid()
         row = self._first(
             "SELECT coalesce(sum(postage), 0), count(nullif(postage, 0)), max(mailing_date),"
-            " count(*) - count(nullif(postage, 0)) FROM scan WHERE bears AND mailpiece = ? AND digest <> ?", piece, key
+            " count(*) - count(nullif(postage, 0)), coalesce(max(due), 0)"
+            " FROM scan WHERE bears AND mailpiece = ? AND digest <> ?", piece, key
         )  # fmt: skip
-        return Paid(_whole(row[0]), row[1], None if row[2] is None else _day(row[2]), row[3])
+        return Paid(_whole(row[0]), row[1], None if row[2] is None else _day(row[2]), row[3], _whole(row[4]))
 
 
 def _prepare(db: sqlite3.Connection) -> None:

@@ -15,8 +15,10 @@ from datetime import date
 from threading import Lock
 from typing import Any, Final, NamedTuple, Protocol
 
-from pes_sim.postal.assessment import Assessment, Scan, Verdict, from_document
+from pes_sim.postal import payment
+from pes_sim.postal.assessment import Assessment, Verdict, from_document
 from pes_sim.postal.case import Case, Earlier, Paid, Registers, Seen
+from pes_sim.postal.curves import BY_SCHEME
 
 MOST_COPIES: Final = 1000
 """Copies of one payload that are counted; more are as many."""
@@ -68,6 +70,8 @@ class Entry(NamedTuple):
     ascending: int | None
     descending: int | None
     postage: int | None
+    due: int | None
+    """What a piece of its class and weight costs."""
     tracking: str
     mailing_date: str | None
     genuine: int
@@ -88,9 +92,19 @@ class Entry(NamedTuple):
         return Registers(self.piece_count, self.ascending, self.descending, self.postage)
 
 
-def digest(scan: Scan) -> bytes:
-    """What tells one payload from another."""
-    return hashlib.sha256(scan.payload).digest()
+def digest(case: Case) -> bytes:
+    """What tells one payload from another.
+
+    With n - s in place of s an ECDSA signature is as good, and anybody can write it so: those two are one payload.
+    """
+    payload, layout = case.scan.payload, case.layout
+    curve = BY_SCHEME.get(layout.signature.scheme) if layout is not None else None
+    if layout is not None and curve is not None and len(payload) == layout.length:
+        half = layout.signature.length // 2
+        s = int.from_bytes(payload[-half:], "big")
+        if curve.n > s > curve.n - s:
+            payload = payload[:-half] + (curve.n - s).to_bytes(half, "big")
+    return hashlib.sha256(payload).digest()
 
 
 def entry(case: Case, assessment: Assessment) -> Entry:
@@ -98,9 +112,9 @@ def entry(case: Case, assessment: Assessment) -> Entry:
     day = case.mailing_date
     bears = bool(case.scan.mailpiece) and not case.earlier.again and case.genuine and assessment.verdict in _BEARS
     return Entry(
-        case.scan.scan_id, case.scan.day.isoformat(), case.scan.payload, digest(case.scan), case.scan.mailpiece,
+        case.scan.scan_id, case.scan.day.isoformat(), case.scan.payload, digest(case), case.scan.mailpiece,
         case.psd, case.piece_count, case.number("ascending_mills"), case.number("descending_mills"),
-        case.number("postage_mills"), case.tracking_number, None if day is None else day.isoformat(),
+        case.number("postage_mills"), payment.due(case), case.tracking_number, None if day is None else day.isoformat(),
         int(case.genuine), int(bears), json.dumps(assessment.document()),
     )  # fmt: skip
 
@@ -116,7 +130,8 @@ def paid(entries: Iterable[Entry]) -> Paid:
     dates = [date.fromisoformat(row.mailing_date) for row in on_it if row.mailing_date is not None]
     postage = [row.postage or 0 for row in on_it]
     free = postage.count(0)
-    return Paid(sum(postage), len(postage) - free, max(dates, default=None), free)
+    costs = max((row.due or 0 for row in on_it), default=0)
+    return Paid(sum(postage), len(postage) - free, max(dates, default=None), free, costs)
 
 
 def _first(entries: Sequence[Entry], key: Callable[[Entry], Any]) -> Seen | None:
@@ -145,7 +160,7 @@ class MemoryScans:
         return next((known(row.payload, row.assessment) for row in self._entries if row.scan_id == scan_id), None)
 
     def earlier(self, case: Case) -> Case:
-        key, piece = digest(case.scan), case.scan.mailpiece
+        key, piece = digest(case), case.scan.mailpiece
         others = [row for row in self._entries if row.digest != key]
         same = [row for row in self._entries if row.digest == key and row.genuine >= case.genuine]
         copies = [row for row in same if not piece or row.mailpiece != piece]

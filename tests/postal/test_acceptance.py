@@ -195,6 +195,8 @@ def test_the_rate_is_that_of_the_mailing_date_and_not_of_the_scan() -> None:
     assert "has no class" in finding(judged(indicium(), rates=other), "postage").note
     before = judged(indicium(mailing_date=str(days(-1))), rates=other)
     assert (result(before, "postage"), before.verdict) == (NOT_CHECKABLE, Verdict.ACCEPTED)
+    nothing = judged(indicium(postage_mills=0, mailing_date=str(days(-1))), rates=other)
+    assert (result(nothing, "postage"), nothing.verdict) == (NOT_CHECKABLE, Verdict.SHORT_PAID)
 
 
 def test_fees_of_extra_services_are_not_known_so_more_is_not_too_much() -> None:
@@ -260,10 +262,11 @@ def test_ibi_ends_on_the_days_that_were_published(day: date, dated: int, result_
 
 def test_an_ibi_sample_today_is_decertified_before_anything_else() -> None:
     for payload in (IBI, IBI_LITE):
-        assessment = judged(payload)
-        assert assessment.verdict is Verdict.DECERTIFIED
-        assert finding(assessment, "signature").verdict is Verdict.UNKNOWN_SCHEME
-        assert "cannot be checked here" in finding(assessment, "certificate").note
+        assert judged(payload).verdict is Verdict.DECERTIFIED
+    assert finding(judged(IBI), "certificate").verdict is Verdict.WRONG_CERTIFICATE
+    assert result(judged(IBI), "signature") is NOT_CHECKABLE
+    assert finding(judged(IBI_LITE), "signature").verdict is Verdict.UNKNOWN_SCHEME
+    assert "cannot be checked here" in finding(judged(IBI_LITE), "certificate").note
     assert result(judged(IBI_LITE), "date") is NOT_APPLICABLE
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -12,8 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pes_sim.errors import RequestIdReused
+from pes_sim.indicium import layout as layouts
+from pes_sim.indicium.layout import Layout
 from pes_sim.indicium.verify import Trust
 from pes_sim.postal.assessment import Result, Verdict
+from pes_sim.postal.curves import P224, P256, Curve
 from pes_sim.postal.sqlite_store import SqliteScans
 from pes_sim.postal.store import MemoryScans, ScanStore
 from tests.postal.made import DAY, MAX, MIN, Desk, certificate, finding, indicium, office, records, result, trust
@@ -288,6 +292,45 @@ def test_a_correction_is_not_made_before_what_it_corrects(desk: Desk) -> None:
     desk.give(**at(10, 7000, 93_000, 700), mailpiece="m")
     before = at(11, 7040, 92_960, 40) | {"mailing_date": str(DAY - timedelta(days=1))}
     assert desk.give(**before, mailpiece="m").verdict is Verdict.BAD_CORRECTION
+
+
+def test_a_mailpiece_costs_what_the_heaviest_of_its_indicia_says(desk: Desk) -> None:
+    heavy = at(10, 7000, 93_000, 740) | {"weight": 300}
+    assert desk.give(**heavy, mailpiece="m").verdict is Verdict.SHORT_PAID
+    light = desk.give(**at(11, 7010, 92_990, 10), mailpiece="m")
+    assert light.verdict is Verdict.SHORT_PAID
+    assert "the mailpiece costs $1.32: $0.57 short" in finding(light, "postage").note
+    assert desk.give(**at(12, 7580, 92_420, 570), mailpiece="m").verdict is Verdict.ACCEPTED
+    redated = desk.give(**at(13, 7580, 92_420, 0), mailpiece="m")
+    assert redated.verdict is Verdict.ACCEPTED, "a redate that bears one ounce makes nothing over-paid"
+    assert desk.give(**at(14, 7581, 92_419, 1), mailpiece="n").verdict is Verdict.SHORT_PAID
+
+
+def without_count(layout: str, **changes: Any) -> Layout:
+    """A user's layout in which nothing tells one piece from the next but the signature."""
+    document = tomllib.loads((Path(layouts.__file__).parent / "layouts" / f"{layout}.toml").read_text())
+    for row in document["field"]:
+        if row["name"] == "piece_count":
+            row |= {"name": "spare", "coding": "bytes", "constant": "00" * row["length"]}
+    return Layout(document | changes, "mine.toml")
+
+
+@pytest.mark.parametrize("curve", [P256, P224])
+def test_the_other_half_of_a_signature_makes_no_other_piece(store: ScanStore, curve: Curve) -> None:
+    """(r, n - s) is as good a signature as (r, s), and whoever has a print can write it."""
+    scheme = {"scheme": f"ecdsa-p{8 * curve.length}-sha256", "length": 2 * curve.length}
+    document = tomllib.loads((Path(layouts.__file__).parent / "layouts" / "imi_std.toml").read_text())
+    layout = without_count("imi_std", signature=document["signature"] | scheme)
+    desk = Desk(store, layouts=[layout])
+    payload = indicium(layout)
+    s = int.from_bytes(payload[-curve.length :], "big")
+    twin = payload[: -curve.length] + (curve.n - s).to_bytes(curve.length, "big")
+    assert desk.scan(payload).verdict is Verdict.ACCEPTED
+    assert desk.scan(twin).verdict is DUPLICATE
+    short, long = indicium(layout, postage_mills=400), curve.length
+    again = short[:-long] + (curve.n - int.from_bytes(short[-long:], "big")).to_bytes(long, "big")
+    for half in (short, again):
+        assert desk.scan(half, mailpiece="m").verdict is Verdict.SHORT_PAID, "$0.40 pays for a mailpiece once"
 
 
 def test_a_copied_indicium_pays_for_no_mailpiece(desk: Desk) -> None:

@@ -166,8 +166,9 @@ def _show(found: Found, report: Report | None) -> None:
         print(f"{where}: unreadable: {what} (a higher --dpi or a better scan may help)")
         return
     values, summary = report.values, ""
-    if "postage_mills" in values and "mailing_date" in values:
-        summary = f": {dollars(int(values['postage_mills']))}, {values['mailing_date']!s}, PSD {values['psd_serial']!s}"
+    postage = values.get("postage_mills")
+    if isinstance(postage, int) and "mailing_date" in values:  # in a layout of a user's own it may be anything
+        summary = f": {dollars(postage)}, {values['mailing_date']!s}, PSD {values['psd_serial']!s}"
     print(f"{where}: {report.verdict}{summary}")
     if found.grade is not None:
         _show_grade(found.grade)
@@ -250,6 +251,4 @@ def _short(raw: bytes) -> str:
 
 
 def _shown(row: Row) -> str:
-    if row.unit == "mills" and isinstance(row.value, int):
-        return dollars(row.value)
-    return _short(row.value) if isinstance(row.value, bytes) else f"{row.value} {row.unit}".strip()
+    return _short(row.value) if isinstance(row.value, bytes) else row.said

@@ -53,6 +53,9 @@ class Document:
         if not isinstance(value, str) or len(value) > most or (not value and default is None):
             self._complain(key, f"a text of 1 to {most} characters")
             return ""
+        if not value.isprintable():  # it is shown on terminals and in pictures, which a control character can upset
+            self._complain(key, "a text of printable characters")
+            return ""
         return value
 
     def texts(self, key: str, count: int, most: int) -> tuple[str, ...]:
@@ -104,6 +107,9 @@ class Document:
             return {}
         if len(set(value.values())) != len(value):
             self._complain(key, "names with a number of its own each")
+        if not all(name.isprintable() and name for name in value):
+            self._complain(key, "names of printable characters")
+            return {}
         return dict(value)
 
     def constant(self, key: str) -> int | str | None:

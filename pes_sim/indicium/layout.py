@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from pes_sim.indicium.codings import CODINGS, Decode, Encode, Value
 from pes_sim.indicium.definition import Field
 from pes_sim.indicium.document import Mistake
 from pes_sim.indicium.packing import SPECIMEN_PROVIDER, Packer
+from pes_sim.money import dollars
 
 __all__ = ["BUILT_IN", "SPECIMEN_PROVIDER", "Indicium", "Layout", "Packer", "Row", "builtin", "examine", "load",
            "load_file", "recognise"]  # fmt: skip
@@ -52,6 +53,28 @@ class Row:
     meaning: str
     basis: str
     source: str
+
+    @property
+    def said(self) -> str:
+        """The value as people read it: "$0.74", "1.00 oz", "1 piece"; bytes in hex digits, whatever their unit."""
+        if isinstance(self.value, bytes):
+            return self.value.hex()
+        if not isinstance(self.value, int):
+            return f"{self.value} {self.unit}".strip()
+        say = _UNITS.get(self.unit)
+        return say(self.value) if say else f"{self.value} {self.unit}".strip()
+
+
+def _hundredths(value: int) -> str:
+    return f"{value // 100}.{value % 100:02d} oz"
+
+
+def _pieces(value: int) -> str:
+    return f"{value} piece" if value == 1 else f"{value} pieces"
+
+
+_UNITS: Final[Mapping[str, Callable[[int], str]]] = {"mills": dollars, "1/100 oz": _hundredths, "pieces": _pieces}
+"""How a number of a unit is said; one of any other stands before its unit as that is written."""
 
 
 class Layout:

@@ -16,11 +16,10 @@ from typing import Any, Final, NamedTuple
 from pes_sim.errors import PayloadError
 from pes_sim.indicium import dsa
 from pes_sim.indicium.certificates import Checked
-from pes_sim.indicium.codings import CODINGS, Value
+from pes_sim.indicium.codings import CODINGS
 from pes_sim.indicium.definition import LEGACY
-from pes_sim.indicium.layout import Indicium, Layout, recognise
+from pes_sim.indicium.layout import Indicium, Layout, Row, recognise
 from pes_sim.indicium.signature import MACS
-from pes_sim.money import dollars
 from pes_sim.postal import curves
 from pes_sim.postal.acceptance import CHECKS, Office, assess
 from pes_sim.postal.assessment import Assessment, Scan
@@ -108,18 +107,18 @@ def _fields(layout: Layout, payload: bytes) -> list[FieldTold]:
     return [
         FieldTold(
             row.name, row.offset, row.length, row.raw.hex(), codings.get(row.name, "bytes"),
-            _in_words(row.value, row.unit), row.meaning, f"{row.basis}: {row.source}" if row.source else row.basis,
+            _in_words(row), row.meaning, f"{row.basis}: {row.source}" if row.source else row.basis,
         )
         for row in layout.describe(payload)
     ]  # fmt: skip
 
 
-def _in_words(value: Value, unit: str) -> str:
-    if isinstance(value, bytes):
-        return f"{len(value)} bytes"
-    if unit == "mills" and isinstance(value, int):
-        return f"{dollars(value)} ({value} mills)"
-    return f"{value} {unit}".strip() or "none"
+def _in_words(row: Row) -> str:
+    if isinstance(row.value, bytes):
+        return f"{len(row.value)} bytes"
+    if row.unit == "mills" and isinstance(row.value, int):
+        return f"{row.said} ({row.value} mills)"
+    return row.said or "none"
 
 
 def _checks(assessment: Assessment) -> list[CheckTold]:

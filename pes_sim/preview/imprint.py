@@ -82,10 +82,12 @@ def of_payload(payload: bytes, layout: Layout, **besides: Any) -> Imprint:
     """
     values = layout.unpack(payload).values
     try:
-        postage, day = int(values["postage_mills"]), date.fromisoformat(str(values["mailing_date"]))
+        postage, day = _number(values["postage_mills"]), date.fromisoformat(str(values["mailing_date"]))
+        weight, count = _number(values.get("weight", 0)), _number(values.get("piece_count", 0))
     except (KeyError, ValueError) as problem:
-        raise PayloadError(f"it has no postage and date that could be printed ({problem})") from None
-    weight = values.get("weight")
+        raise PayloadError(
+            f"it has no postage, date, weight or piece count that could be printed ({problem})"
+        ) from None
     said: dict[str, Any] = {
         "payload": payload,
         "layout": layout,
@@ -94,9 +96,9 @@ def of_payload(payload: bytes, layout: Layout, **besides: Any) -> Imprint:
         "mail_class": class_title(str(values.get("mail_class", "")), day),
         "origin_zip": str(values.get("origin_zip", "00000")),
         "meter_serial": serial(values),
-        "piece_count": int(values.get("piece_count", 0)),
+        "piece_count": count,
         "destination": str(values.get("destination", "")),
-        "weight_text": f"{rates.ounces(int(weight))} oz" if weight is not None else "",
+        "weight_text": f"{rates.ounces(weight)} oz" if "weight" in values else "",
         "tracking_number": str(values.get("tracking_number", "")),
         "extra_services": str(values.get("extra_services", "")),
         "kind": PieceKind.STANDARD if postage else PieceKind.DATE_CORRECTION,
@@ -106,8 +108,19 @@ def of_payload(payload: bytes, layout: Layout, **besides: Any) -> Imprint:
 
 def serial(values: Any) -> str:
     """Provider, model and serial number of a PSD, as an indicium shows them, from the fields of those names."""
-    number = int(values.get("psd_serial", 0))
-    return f"{values.get('provider_id', '99')}{values.get('model_id', '')}{number:010d}"
+    maker = f"{values.get('provider_id', '99')}{_written(values.get('model_id', ''))}"
+    return f"{maker}{_written(values.get('psd_serial', 0)):0>10}"
+
+
+def _number(value: object) -> int:
+    """A field that somebody's own layout may have coded as anything. Raises `ValueError` for other than a number."""
+    if type(value) is not int:
+        raise ValueError(f"{value!r:.40} is no number")
+    return value
+
+
+def _written(value: object) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 def class_title(name: str, day: date) -> str:

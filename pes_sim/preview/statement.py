@@ -14,7 +14,7 @@ from pes_sim.indicium.layout import Layout
 from pes_sim.indicium.symbol import Symbol
 from pes_sim.preview import block
 from pes_sim.preview.face import NOTES, Advert
-from pes_sim.preview.fonts import BOLD, REGULAR, fit
+from pes_sim.preview.fonts import BOLD, REGULAR, fit, width
 from pes_sim.preview.imprint import Imprint
 from pes_sim.preview.marks import GREY, Box, Mark, Modules, Text
 from pes_sim.preview.stationery import PageKind
@@ -60,5 +60,15 @@ def _fields(imprint: Imprint, left: float, right: float, top: float) -> Iterator
         shown = money.dollars(int(row.value)) if money_shown else value
         name = row.name.replace("_", " ").removesuffix(" mills" if money_shown else "")
         yield Text(left, y, BOLD, 9, fit(name, BOLD, 9, _NAMES - 6))
-        yield Text(left + _NAMES, y, REGULAR, 9, fit(shown, REGULAR, 9, right - left - _NAMES))
+        yield from _value(shown, left + _NAMES, y, right - left - _NAMES)
         yield Text(left + _NAMES, y - 10, REGULAR, 7, fit(row.meaning, REGULAR, 7, right - left - _NAMES), GREY)
+
+
+def _value(shown: str, left: float, y: float, room: float) -> Iterator[Mark]:
+    """On one line; or, as a signature is too long for that, in smaller letters on two."""
+    if width(shown, REGULAR, 9) <= room:
+        yield Text(left, y, REGULAR, 9, fit(shown, REGULAR, 9, room))
+        return
+    half = -(-len(shown) // 2)
+    for up, part in ((7, shown[:half]), (0, shown[half:])):
+        yield Text(left, y + up, REGULAR, 6.5, fit(part, REGULAR, 6.5, room))

@@ -147,7 +147,7 @@ def test_the_attachment_of_a_pdf_is_drawn_again(cli: Cli, tmp_path: Path) -> Non
 def test_a_payload_of_a_layout_of_ones_own(cli: Cli, tmp_path: Path) -> None:
     payload = (bytes([150]) + bytes(37) + b"99" + bytes(56)).hex()
     complaint = cli("preview", payload, "--layout", VECTORS / "vendor_layout.toml", "--out", tmp_path / "p.svg")
-    assert "it has no postage and date that could be printed" in complaint.complaint()[0]
+    assert "it has no postage, date, weight or piece count that could be printed" in complaint.complaint()[0]
     assert "unknown indicia version 150" in cli("preview", payload, "--out", tmp_path / "p.svg").complaint()[0]
 
 

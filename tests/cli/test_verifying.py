@@ -392,6 +392,17 @@ def test_what_is_no_payload_is_told(cli: Cli, text: str, says: str) -> None:
         assert len(result.complaint()[0]) < 250
 
 
+def test_postage_that_is_no_number_in_somebodys_layout_is_no_traceback(
+    cli: Cli, printed: Printed, tmp_path: Path
+) -> None:
+    text = (Path(layout.__file__).parent / "layouts" / "imi_std.toml").read_text()
+    head, tail = text.split('name = "postage_mills"')
+    (tmp_path / "x.toml").write_text(head + 'name = "postage_mills"' + tail.replace('"uint-le"', '"bytes"', 1))
+    (tmp_path / "p.bin").write_bytes(printed.payload)
+    result = cli("verify", tmp_path / "p.bin", "--layout", tmp_path / "x.toml")
+    assert (result.code, result.out.splitlines()[0]) == (0, f"{tmp_path / 'p.bin'} page 1: valid")
+
+
 def test_a_layout_may_be_forced_and_must_be_one(cli: Cli, printed: Printed, tmp_path: Path) -> None:
     assert decoded(cli, printed.payload.hex(), "--layout", "ibi")["layout"] == "ibi"
     assert "there is no layout 'imi'" in cli("decode", "ff", "--layout", "imi").complaint()[0]

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from pes_sim.errors import LayoutError, PayloadError
 from pes_sim.indicium import layout as layouts
-from pes_sim.indicium.layout import BUILT_IN, Layout, builtin, load, recognise
+from pes_sim.indicium.codings import Value
+from pes_sim.indicium.layout import BUILT_IN, Layout, Row, builtin, load, recognise
 from pes_sim.indicium.sizes import CAPACITY
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "ibi_samples.json").read_text())
@@ -128,6 +129,24 @@ def test_trailing_bytes_are_kept() -> None:
     assert builtin("ibi").unpack(payload).trailing.hex() == "95e62069c775010000"
     assert builtin("ibi").describe(payload)[-1].name == "trailing"
     assert builtin("ibi").describe(payload[:89])[-1].name == "signature"
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "said"),
+    [
+        (740, "mills", "$0.74"),
+        (105, "1/100 oz", "1.05 oz"),
+        (1, "pieces", "1 piece"),
+        (2, "pieces", "2 pieces"),
+        (3, "furlongs {", "3 furlongs {"),
+        (4, "", "4"),
+        ("#6400", "1/100 oz", "#6400 1/100 oz"),
+        ("", "", ""),
+        (b"\xca", "mills", "ca"),
+    ],
+)
+def test_a_value_is_said_in_its_unit(value: Value, unit: str, said: str) -> None:
+    assert Row("any", 0, 1, b"\0", value, unit, "", "", "").said == said
 
 
 def test_a_truncated_payload_says_in_which_field_it_ends() -> None:
@@ -388,6 +407,9 @@ BAD: list[tuple[str, Callable[[dict[str, Any]], object]]] = [
     ("text must be a list of up to 8 texts", lambda d: d.update(text="US POSTAGE")),
     ("text must be a list of up to 8 texts", lambda d: d.update(text=["{postage}"] * 9)),
     ("printable characters", lambda d: d.update(text=["{postage}", "a\nb"])),
+    ("title must be a text of printable characters", lambda d: d.update(title="\x1b[2J")),
+    ("field 1: meaning must be a text of printable characters", lambda d: d["field"][0].update(meaning="a\0b")),
+    ("values must be names of printable characters", lambda d: d["field"][12].update(values={"a\x1b": 1})),
     (
         "the line '{colour}' cannot be filled. In braces: postage, date",
         lambda d: d.update(text=["{postage}", "{colour}"]),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import pytest
 
 from pes_sim.errors import PayloadError
-from pes_sim.indicium.layout import builtin
+from pes_sim.indicium import layout as layouts
+from pes_sim.indicium.layout import Layout, builtin
 from pes_sim.preview.imprint import MARKINGS, block_lines, class_title, of_payload
 from pes_sim.psd.piece import PieceKind
 from tests.preview.made import PAYLOADS, PIECE
@@ -36,6 +39,26 @@ def test_a_payload_of_no_value_is_a_date_correction_unless_somebody_knows_better
     assert of_payload(zero, layout, kind=PieceKind.REPRINT).kind is PieceKind.REPRINT
 
 
+def recoded(**codings: str) -> Layout:
+    """IMI-STD with other codings of some fields, as a file of somebody's own may have."""
+    document = tomllib.loads((Path(layouts.__file__).parent / "layouts" / "imi_std.toml").read_text())
+    for row in document["field"]:
+        row["coding"] = codings.get(row["name"], row["coding"])
+    return Layout(document, "mine.toml")
+
+
+@pytest.mark.parametrize("coding", ["ascii", "bytes"])
+@pytest.mark.parametrize("field", ["postage_mills", "weight", "piece_count"])
+def test_a_field_that_is_no_number_in_somebodys_layout_is_said(field: str, coding: str) -> None:
+    with pytest.raises(PayloadError, match="that could be printed .*is no number"):
+        of_payload(PAYLOADS["imi_std"], recoded(**{field: coding}))
+
+
+def test_a_serial_number_may_be_a_text_or_bytes() -> None:
+    assert of_payload(PAYLOADS["imi_std"], recoded(psd_serial="bytes")).meter_serial == "99S10087d61200"
+    assert of_payload(PAYLOADS["imi_std"], recoded(model_id="bytes")).meter_serial == "9953310001234567"
+
+
 def test_what_a_payload_has_besides_is_read_too() -> None:
     imprint = of_payload(PAYLOADS["imi_max"], builtin("imi_max"))
     assert imprint.tracking_number
@@ -47,7 +70,7 @@ def test_a_payload_without_a_date_cannot_be_printed() -> None:
     layout = builtin("imi_std")
     (field,) = [row for row in layout.fields if row.name == "mailing_date"]
     wrong = payload[: field.offset] + b"\xff" * field.length + payload[field.offset + field.length :]
-    with pytest.raises(PayloadError, match="no postage and date that could be printed"):
+    with pytest.raises(PayloadError, match="no postage, date, weight or piece count that could be printed"):
         of_payload(wrong, layout)
 
 

@@ -74,6 +74,17 @@ def test_a_logo_with_an_indicium_in_it_is_refused(cli: Cli, tmp_path: Path) -> N
     assert "has a Data Matrix symbol in it" in complaint[0]
 
 
+def test_also_one_that_only_colours_show(cli: Cli, tmp_path: Path) -> None:
+    assert cli("symbol", PAYLOAD, "--out", tmp_path / "symbol.png").code == 0
+    with Image.open(tmp_path / "symbol.png") as drawn:
+        dark = drawn.convert("L").point(lambda value: 255 - value)
+    coloured = Image.new("RGB", dark.size, (0, 130, 0))
+    coloured.paste((255, 0, 0), mask=dark)  # the same grey as its background
+    coloured.save(tmp_path / "coloured.png")
+    complaint = preview(cli, tmp_path, "--logo", tmp_path / "coloured.png", "--logo-dpi", 1200)
+    assert "has a Data Matrix symbol in it" in complaint[0]
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [

@@ -70,7 +70,8 @@ def _pieces(options: argparse.Namespace, look: paging.Look) -> Iterator[Imprint]
     if options.meter is not None:
         return of_meter(options.meter, options.piece)
     if options.payload is not None:
-        return _of_payloads(options.payload, options.layout, options.kind)
+        stated = look.kind.arrangement is Arrangement.STATEMENT
+        return _of_payloads(options.payload, options.layout, options.kind, stated)
     if look.kind.arrangement is Arrangement.STATEMENT:
         return made_up_statement()
     return made_up()
@@ -134,11 +135,18 @@ def _besides(asked: JobPiece | None) -> dict[str, Any]:
 # --- somebody's payloads ---------------------------------------------------------------------------------------------
 
 
-def _of_payloads(text: str, layout: str, kind: str) -> Iterator[Imprint]:
+def _of_payloads(text: str, layout: str, kind: str, stated: bool) -> Iterator[Imprint]:
     drawn_as = {"kind": _BY_LABEL[kind.replace("-", " ")]} if kind else {}
     for payload, said in _payloads(text):
-        of = layouts.load(layout) if layout else layouts.recognise(payload)
+        of = layouts.load(layout) if layout else _recognised(payload, stated)
         yield of_payload(payload, of, **(_kind_said(said) | drawn_as))
+
+
+def _recognised(payload: bytes, stated: bool) -> Layout:
+    """The layout by its version byte; a statement has none, and would be taken for an IBI indicium."""
+    statement = layouts.builtin("withdrawal")
+    is_one = stated and len(payload) == statement.length and payload[:2] == layouts.SPECIMEN_PROVIDER.encode()
+    return statement if is_one else layouts.recognise(payload)
 
 
 def _payloads(text: str) -> Iterator[tuple[bytes, Mapping[str, Any]]]:

@@ -161,12 +161,17 @@ def test_a_real_indicium_is_never_drawn(cli: Cli, tmp_path: Path, payload: str, 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_statement_is_known_by_its_page(cli: Cli, tmp_path: Path) -> None:
+    """It has no version byte, and would be taken for an IBI indicium."""
+    payload = PAYLOADS["withdrawal"].hex()
+    assert cli("preview", payload, "--page", "withdrawal", "--out", tmp_path / "w.pdf").code == 0
+    assert "WITHDRAWAL STATEMENT" in text_of(tmp_path / "w.pdf")
+
+
 def test_postage_is_no_statement_and_a_statement_no_postage(cli: Cli, tmp_path: Path) -> None:
     complaint = cli("preview", PAYLOAD, "--page", "withdrawal", "--out", tmp_path / "a.pdf").complaint()
     assert complaint[0] == "pes-sim: layout imi_std is no withdrawal statement"
     other = PAYLOADS["withdrawal"].hex()
-    assert cli("preview", other, "--page", "withdrawal", "--out", tmp_path / "w.pdf").code == 0
-    assert "WITHDRAWAL STATEMENT" in text_of(tmp_path / "w.pdf")
     complaint = cli("preview", other, "--layout", "withdrawal", "--out", tmp_path / "a.pdf").complaint()
     assert "layout withdrawal has no field mail_class" in complaint[0]
     both = ("--page", "withdrawal", "--slogan", "Hello", "--out", tmp_path / "a.pdf")

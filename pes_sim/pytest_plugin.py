@@ -126,17 +126,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.user_properties += [("requirement", name) for name in mark.args]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if not _is_real(item.config):
         return
+    why = ""
     if item.get_closest_marker("needs_bench"):
-        _skip(item.config, "needs a bench")
-    if item.get_closest_marker("spends_postage") and not item.config.getoption("pes_spend"):
-        _skip(item.config, "spends postage, and --pes-spend was not given")
+        why = "needs a bench"
+    elif item.get_closest_marker("spends_postage") and not item.config.getoption("pes_spend"):
+        why = "spends postage, and --pes-spend was not given"
+    if why:  # by a mark, before marks are looked at: so the report says which test, and not which line of ours
+        item.add_marker(pytest.mark.skip(reason=_at_device(item.config, why)))
 
 
-def _skip(config: pytest.Config, why: str) -> None:
-    pytest.skip(f"{why}: {_port(config)} is a real device")
+def _at_device(config: pytest.Config, why: str) -> str:
+    return f"{why}: {_port(config)} is a real device"
 
 
 # Traces: written while a test runs, so they are there whatever becomes of it; those of tests that pass are removed.
@@ -244,7 +248,7 @@ def new_pes_stand(request: pytest.FixtureRequest) -> Iterator[Callable[..., Stan
     `line`, a mapping of those of `pes_line`. What a line does by chance follows from the test's name.
     """
     if _is_real(request.config):
-        _skip(request.config, "needs a virtual meter")
+        pytest.skip(_at_device(request.config, "needs a virtual meter"))
     from pes_sim.stand import stand
 
     with contextlib.ExitStack() as opened:

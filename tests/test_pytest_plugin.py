@@ -184,8 +184,8 @@ def test_at_a_device_what_it_cannot_do_is_skipped_and_what_costs_is_not_done(
         [
             f"pes-sim: the device at {port[1]}; its postage is not spent without --pes-spend",
             "*RefusedInState: print_piece moves real money, and this test is not marked for it.*",
-            f"SKIPPED*1*spends postage, and --pes-spend was not given: {port[1]} is a real device",
-            f"SKIPPED*1*needs a bench: {port[1]} is a real device",
+            f"SKIPPED*1* test_*.py:*: spends postage, and --pes-spend was not given: {port[1]} is a real device",
+            f"SKIPPED*1* test_*.py:*: needs a bench: {port[1]} is a real device",
             f"SKIPPED*3*needs a virtual meter: {port[1]} is a real device",
         ],
         consecutive=False,

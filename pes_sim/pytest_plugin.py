@@ -86,7 +86,7 @@ def _check_root(config: pytest.Config) -> None:
 def _check_device(config: pytest.Config) -> None:
     from pes_sim.errors import UsageError
     from pes_sim.link.ports import SCHEMES
-    from pes_sim.link.ports.uri import Uri, not_a_port
+    from pes_sim.link.ports.uri import Line, Uri, not_a_port
 
     uri = Uri.parse(_port(config))
     try:
@@ -94,6 +94,12 @@ def _check_device(config: pytest.Config) -> None:
             raise not_a_port(uri.text, SCHEMES)
         if uri.scheme == "memory":
             raise uri.bad("is in no other program's reach", "Allowed: memory: alone, for a fresh virtual meter")
+        if uri.scheme in ("tcp", "rfc2217"):
+            uri.host_and_port()
+        if uri.scheme in ("serial", "rfc2217"):
+            Line.of(uri)
+        else:
+            uri.parameters()
     except UsageError as problem:
         raise pytest.UsageError(f"--pes-port: {problem}") from None
     if config.getoption("dist", "no") != "no":

@@ -262,8 +262,10 @@ def test_an_ibi_sample_today_is_decertified_before_anything_else() -> None:
     for payload in (IBI, IBI_LITE):
         assessment = judged(payload)
         assert assessment.verdict is Verdict.DECERTIFIED
-        assert finding(assessment, "signature").verdict is Verdict.UNKNOWN_SCHEME
-        assert "cannot be checked here" in finding(assessment, "certificate").note
+        assert finding(assessment, "provider").verdict is Verdict.NOT_A_SPECIMEN
+        assert finding(assessment, "signature").result is not PASSED
+    assert finding(judged(IBI_LITE), "signature").verdict is Verdict.UNKNOWN_SCHEME
+    assert "cannot be checked here" in finding(judged(IBI_LITE), "certificate").note
     assert result(judged(IBI_LITE), "date") is NOT_APPLICABLE
 
 

@@ -43,7 +43,7 @@ def test_every_bad_vector_is_refused_and_every_good_one_is_genuine(group: dict[s
         said[test["tcId"]] = assessment = accept(scan, office(group, test), store)
         if "Replay" in test["flags"]:
             assert finding(assessment, "duplicate").result is Result.FAILED
-        elif "HighS" in test["flags"]:
+        elif "HighS" in test["flags"] and test["result"] == "valid":
             # Whoever has a signature can make this other one of it, without the key: other bytes, and still a copy.
             assert finding(assessment, "duplicate").result is Result.FAILED
         elif test["result"] == "invalid":

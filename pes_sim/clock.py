@@ -48,7 +48,8 @@ class VirtualClock:
     """
 
     def __init__(self, start: int) -> None:
-        self._turn = threading.Lock()
+        self._turn = threading.Condition()
+        """Changes with what moves it, for whoever waits on it while it runs."""
         self._shown = start
         """What it showed at the machine's instant `_since` (nanoseconds), when it was last moved."""
         self._since = 0
@@ -65,6 +66,7 @@ class VirtualClock:
             raise UsageError(f"a clock does not run at {rate} times its speed", hint=f"Allowed: 0 to {FASTEST}")
         with self._turn:
             self._shown, self._since, self._rate = self._running(), time.monotonic_ns(), rate
+            self._turn.notify_all()
 
     def now(self) -> int:
         if not self._rate:
@@ -83,15 +85,21 @@ class VirtualClock:
             if self._running() + microseconds > LATEST:
                 raise UsageError("the clock cannot go past the year 9999", hint="Give a smaller step")
             self._shown += microseconds
+            self._turn.notify_all()
             return self._running()
 
     def wait(self, microseconds: int) -> None:
-        """Whoever waits on a clock that stands still moves it: the time passes at once."""
-        rate = self._rate
-        if rate:
-            time.sleep(max(0, microseconds) / SECOND / rate)
-        else:
-            self._pass(max(0, microseconds))
+        """Whoever waits on a clock that stands still moves it: the time passes at once. One that runs is waited for
+        until it shows so much: who moves it, or has it run faster, ends that sooner, and who stops it at once.
+        """
+        with self._turn:
+            left = max(0, microseconds)
+            if self._rate:
+                until = min(LATEST, self._running() + left)
+                while (left := until - self._running()) > 0 and self._rate:
+                    self._turn.wait(min(left / SECOND / self._rate, threading.TIMEOUT_MAX))
+        if left > 0:
+            self._pass(left)
 
     def _running(self) -> int:
         if not self._rate:

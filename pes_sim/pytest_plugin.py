@@ -86,7 +86,7 @@ def _check_root(config: pytest.Config) -> None:
 def _check_device(config: pytest.Config) -> None:
     from pes_sim.errors import UsageError
     from pes_sim.link.ports import SCHEMES
-    from pes_sim.link.ports.uri import Uri, not_a_port
+    from pes_sim.link.ports.uri import Line, Uri, not_a_port
 
     uri = Uri.parse(_port(config))
     try:
@@ -94,6 +94,12 @@ def _check_device(config: pytest.Config) -> None:
             raise not_a_port(uri.text, SCHEMES)
         if uri.scheme == "memory":
             raise uri.bad("is in no other program's reach", "Allowed: memory: alone, for a fresh virtual meter")
+        if uri.scheme in ("tcp", "rfc2217"):
+            uri.host_and_port()
+        if uri.scheme in ("serial", "rfc2217"):
+            Line.of(uri)
+        else:
+            uri.parameters()
     except UsageError as problem:
         raise pytest.UsageError(f"--pes-port: {problem}") from None
     if config.getoption("dist", "no") != "no":
@@ -126,17 +132,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.user_properties += [("requirement", name) for name in mark.args]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if not _is_real(item.config):
         return
+    why = ""
     if item.get_closest_marker("needs_bench"):
-        _skip(item.config, "needs a bench")
-    if item.get_closest_marker("spends_postage") and not item.config.getoption("pes_spend"):
-        _skip(item.config, "spends postage, and --pes-spend was not given")
+        why = "needs a bench"
+    elif item.get_closest_marker("spends_postage") and not item.config.getoption("pes_spend"):
+        why = "spends postage, and --pes-spend was not given"
+    if why:  # by a mark, before marks are looked at: so the report says which test, and not which line of ours
+        item.add_marker(pytest.mark.skip(reason=_at_device(item.config, why)))
 
 
-def _skip(config: pytest.Config, why: str) -> None:
-    pytest.skip(f"{why}: {_port(config)} is a real device")
+def _at_device(config: pytest.Config, why: str) -> str:
+    return f"{why}: {_port(config)} is a real device"
 
 
 # Traces: written while a test runs, so they are there whatever becomes of it; those of tests that pass are removed.
@@ -244,7 +254,7 @@ def new_pes_stand(request: pytest.FixtureRequest) -> Iterator[Callable[..., Stan
     `line`, a mapping of those of `pes_line`. What a line does by chance follows from the test's name.
     """
     if _is_real(request.config):
-        _skip(request.config, "needs a virtual meter")
+        pytest.skip(_at_device(request.config, "needs a virtual meter"))
     from pes_sim.stand import stand
 
     with contextlib.ExitStack() as opened:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -135,6 +137,26 @@ def test_a_virtual_clock_runs_at_a_rate_from_where_it_stood_and_stops_where_it_i
     assert DAY + SECOND <= running <= stopped - HOUR
     assert stopped - HOUR - DAY <= (stopwatch() - before) * 1_000_000 * SECOND
     assert (clock.rate, clock.now()) == (0, stopped)
+
+
+@pytest.mark.parametrize("rate", [1e-5, 1e-320])
+@pytest.mark.parametrize(
+    "end", [lambda clock: clock.run(0), lambda clock: clock.advance(DAY), lambda clock: clock.run(1e6)]
+)
+def test_who_waits_on_a_clock_that_runs_slowly_goes_on_when_it_is_moved_stopped_or_runs_faster(
+    end: Callable[[VirtualClock], object], rate: float
+) -> None:
+    clock = VirtualClock(DAY)
+    clock.run(rate)
+    waits = threading.Thread(target=clock.wait, args=(SECOND,), daemon=True)
+    waits.start()
+    for _ in range(2_000):  # the first may come before it waits
+        end(clock)
+        waits.join(0.01)
+        if not waits.is_alive():
+            break
+    assert not waits.is_alive()
+    assert clock.now() >= DAY + SECOND
 
 
 def test_a_running_clock_stays_at_the_last_day() -> None:

@@ -184,8 +184,8 @@ def test_at_a_device_what_it_cannot_do_is_skipped_and_what_costs_is_not_done(
         [
             f"pes-sim: the device at {port[1]}; its postage is not spent without --pes-spend",
             "*RefusedInState: print_piece moves real money, and this test is not marked for it.*",
-            f"SKIPPED*1*spends postage, and --pes-spend was not given: {port[1]} is a real device",
-            f"SKIPPED*1*needs a bench: {port[1]} is a real device",
+            f"SKIPPED*1* test_*.py:*: spends postage, and --pes-spend was not given: {port[1]} is a real device",
+            f"SKIPPED*1* test_*.py:*: needs a bench: {port[1]} is a real device",
             f"SKIPPED*3*needs a virtual meter: {port[1]} is a real device",
         ],
         consecutive=False,
@@ -216,10 +216,16 @@ def test_it(meter): meter.print_piece(department="100")
     [
         (("--pes-port", "pty"), "*--pes-port: 'pty' is not a port. Allowed: a path such as /dev/ttyUSB0*"),
         (("--pes-port", "memory:bench"), "*--pes-port: 'memory:bench' is in no other program's reach. Allowed: *"),
+        (("--pes-port", "tcp:localhost"), "*--pes-port: 'tcp:localhost' has no port number from 0 to 65535*"),
+        (("--pes-port", "serial:board?baud=fast"), "*--pes-port: 'serial:board[?]baud=fast' has baud=fast*"),
+        (("--pes-port", "pty:?baud=9600"), "*--pes-port: 'pty:[?]baud=9600' has no parameter 'baud'*"),
         (("--pes-port", "tcp:localhost:4000", "-n", "2"), "*one device, and several processes would talk to it*"),
         (("--pes-trace", "test_it.py"), "*--pes-trace: *test_it.py cannot be made: File exists. Name a folder*"),
     ],
-    ids=["no port", "another program's memory", "in parallel", "a file as folder"],
+    ids=[
+        "no port", "another program's memory", "no number", "no speed", "no parameter", "in parallel",
+        "a file as folder",
+    ],
 )  # fmt: skip
 def test_options_that_cannot_work_are_refused_before_any_test(run: Run, options: tuple[str, ...], said: str) -> None:
     result = run(FRESH, *options)

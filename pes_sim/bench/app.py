@@ -16,7 +16,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final, Literal
 
-from fastapi import Depends, FastAPI, Query
+from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from fastapi.security import HTTPBearer
@@ -65,7 +65,11 @@ def build(bench: Bench, token: str, port: int) -> App:
         "mills (1/1000 dollar), instants in microseconds since 1970-01-01 UTC.",
         docs_url=None,  # it would load a program from the network
         redoc_url=None,
-        dependencies=[Depends(HTTPBearer(auto_error=False, description="Checked before anything else"))],
+        redirect_slashes=False,  # an address with a slash too many is refused as any other that is none
+        dependencies=[
+            Depends(HTTPBearer(auto_error=False, description="Checked before anything else")),
+            Depends(_check_query),
+        ],
     )
     models = {name: _answer_model(name) for name in ANSWERS}
     for action in ACTIONS:
@@ -149,10 +153,29 @@ def _route(bench: Bench, action: Action) -> Callable[..., Any]:
     def given(body: Any) -> dict[str, Any]:
         return bench.perform(action.name, body.model_dump())
 
-    if not action.parameters:
+    def needless(body: Any = None) -> dict[str, Any]:
+        return bare()  # one without arguments: a body may be there, and have none
+
+    if action.reads:
         return bare
-    given.__annotations__ = {"body": _body_model(action), "return": dict[str, Any]}
-    return given
+    model: Any = _body_model(action)
+    work, kind = (given, model) if action.parameters else (needless, model | None)
+    work.__annotations__ = {"body": kind, "return": dict[str, Any]}
+    return work
+
+
+async def _check_query(request: Request) -> None:
+    """What stands after the question mark: arguments of what reads, each once, and no others."""
+    action = BY_NAME[request.scope["route"].name]
+    known = [parameter.name for parameter in action.parameters] if action.reads else []
+    given = [name for name, _ in request.query_params.multi_items()]
+    for name in given:
+        if name not in known or given.count(name) > 1:
+            raise FieldError(
+                f"{name[:100]}: {'given twice' if name in known else f'no argument of {action.name} in the address'}",
+                hint=f"Known there: {', '.join(known)}" if known else "Arguments are a JSON object in the body",
+                field=name[:100],
+            )
 
 
 def _events_route(bench: Bench) -> Callable[..., Any]:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _P = ParamSpec("_P")
 _PLUGS: Final = {"in": True, "out": False}
+_MOST: Final = (1 << 53) - 1
+"""Of a whole number that every JSON reader knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +288,12 @@ class Bench:
             if value not in known:
                 hint = f"Allowed: {', '.join(known)}"
                 raise FieldError(f"{name}: {value!r} is none", hint=hint, field=name)
+        numbers = {"byte": byte, "frame": frame, "bit": bit, "for_us": for_us}
+        for name, number in numbers.items():
+            if number is not None and not 0 <= number <= _MOST:
+                raise FieldError(f"{name}: {number} is none", hint=f"Allowed: 0 to {_MOST}", field=name)
+        if byte is not None and frame is not None:
+            raise FieldError("a step is counted in bytes or in frames", hint="Give one of the two", field="frame")
         now = self._meter.clock.now() if byte is None and frame is None else None
         line.play(Step(Kind(step), Direction(direction), byte, frame, now, bit, for_us))
 

@@ -23,12 +23,16 @@ from pes_sim.errors import UsageError
 from pes_sim.virtual import VirtualMeter
 
 if TYPE_CHECKING:
+    from asyncio import Transport
+
     from uvicorn import Server
 
     from pes_sim.link.line.line import Line
 
 MISSING: Final = "Install what it needs: pip install 'pes-sim[bench]'"
 _NEEDED: Final = ("fastapi", "uvicorn")
+MOST: Final = 200
+"""Connections at once. Anybody on this machine can open one, and each takes a descriptor that the meter may need."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -97,11 +101,18 @@ class ControlServer:
 
     def _load(self) -> Server:
         import uvicorn
+        from uvicorn.protocols.http.h11_impl import H11Protocol
 
         from pes_sim.bench.app import build
 
+        class Bounded(H11Protocol):
+            def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+                super().connection_made(transport)
+                if len(self.connections) > MOST:
+                    transport.abort()
+
         config = uvicorn.Config(
-            build(self.bench, self.place.token, self.place.port), loop="asyncio", http="h11", ws="none",
+            build(self.bench, self.place.token, self.place.port), loop="asyncio", http=Bounded, ws="none",
             lifespan="off", log_config=None, access_log=False, proxy_headers=False, server_header=False,
             timeout_graceful_shutdown=2,
         )  # fmt: skip

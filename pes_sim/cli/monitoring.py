@@ -24,7 +24,7 @@ from pes_sim.psd import services as psd_services
 
 _SERVICES: Final = tuple({service.code: service for service in (*psd_services.SERVICES, *meter_services.OWN)}.values())
 """A meter's and a PSD's: no code is one thing here and another there."""
-_STOPS: Final = (signal.SIGINT, signal.SIGTERM)
+_STOPS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PIECE: Final = 65536
 
 
@@ -101,7 +101,9 @@ def _stopped_by_signals(relay: Relay) -> Iterator[None]:
         for number, before in former.items():
             signal.signal(number, before)
 
-    former = {number: signal.signal(number, stop) for number in _STOPS}
+    # nohup has one of them ignored, and means it.
+    heard = [number for number in _STOPS if signal.getsignal(number) != signal.SIG_IGN]
+    former = {number: signal.signal(number, stop) for number in heard}
     try:
         yield
     finally:

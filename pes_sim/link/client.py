@@ -46,6 +46,8 @@ class Client:
         self._entropy = entropy
         self._framer = Framer(MAX_FRAME)
         self._inbox: Inbox | None = None
+        self._strange = 0
+        """Bytes that came in wait for the latest answer, and were not it."""
         self.device_kind = ""
 
     def hello(self) -> Values:
@@ -128,6 +130,7 @@ class Client:
     def _exchange(self, service: Service, request: Values, request_id: bytes) -> Values:
         asked = message.request(service, request, request_id)
         data = encode(asked)
+        self._strange = 0
         for _ in range(ATTEMPTS):
             self._transport.write(data)
             answer = self._await(asked, data)
@@ -147,8 +150,10 @@ class Client:
                 raise ProtocolError(f"{service.name}: {problem}", answer.start, answer.end, Status.BAD_BODY) from None
             return values
         raise LinkError(
-            f"no answer from {self._transport.name} to {service.name} after {ATTEMPTS} attempts",
-            hint="Is a meter running there, and is the line set to its speed?",
+            f"no answer from {self._transport.name} to {service.name} after {ATTEMPTS} attempts"
+            + (f", though {self._strange} bytes came" if self._strange else ""),
+            hint="Is a meter running there, and is the line set to its speed?"
+            + (" What came may be left from another program: try again" if self._strange else ""),
         )
 
     def _await(self, asked: Frame, data: bytes) -> Frame | None:
@@ -173,6 +178,7 @@ class Client:
             if broken and not repeated:
                 self._transport.write(data)
                 repeated = True
+        self._strange += received
         return None
 
 

@@ -90,7 +90,10 @@ class _File:
 
     def __init__(self, path: Path) -> None:
         self.dropped = 0
+        self._path = path
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        self._whole = 0
+        """Bytes of whole blocks."""
 
     def begin(self, head: bytes) -> None:
         self._write(head)
@@ -109,12 +112,16 @@ class _File:
     def _write(self, block: bytes) -> None:
         if self._fd < 0:
             return
+        rest = block
         try:
-            while block:
-                block = block[os.write(self._fd, block) :]
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
         except OSError as problem:
-            _log.warning("the trace ends here: %s", problem.strerror)
+            _log.warning("the trace ends here: %s: %s", problem.strerror, self._path)
+            with contextlib.suppress(OSError):  # a piece of a block is an error to who reads the file
+                os.ftruncate(self._fd, self._whole)
             self.close()
+        self._whole += len(block)
 
 
 class _Pipe:
@@ -166,7 +173,7 @@ class _Pipe:
             pass
         except OSError as problem:
             if problem.errno != errno.EPIPE:
-                _log.warning("the trace loses its reader: %s", problem.strerror)
+                _log.warning("the trace loses its reader: %s: %s", problem.strerror, self._path)
             self.close()
             self._rest = b""
 

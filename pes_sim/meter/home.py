@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -56,6 +57,7 @@ PARTS: Final = (
 )  # fmt: skip
 """Everything that may lie in a meter's directory."""
 METER_SECRET_LENGTH: Final = 32
+_log: Final = logging.getLogger(__name__)
 _FOLDERS: Final = ("psd", "provider", "jobs", replacing.DECIDED, replacing.UNDECIDED)
 
 
@@ -76,7 +78,8 @@ class Registrar(Centre, Protocol):
 class StoredClock(VirtualClock):
     """A virtual clock that stands in the directory where it was left.
 
-    What it was moved on is stored at once. What passed while it ran, or while somebody waited, is once in a second.
+    What it was moved on is stored at once. What passed while it ran, or while somebody waited, is once in a second:
+    whoever only asks for the time is not told of a full disk, and it is tried again.
     """
 
     def __init__(self, path: Path, start: int | None = None) -> None:
@@ -108,7 +111,10 @@ class StoredClock(VirtualClock):
 
     def _save_now_and_then(self, now: int) -> None:
         if stopwatch() - self._saved > 1:
-            self._store(now)
+            try:
+                self._store(now)
+            except StorageFailed as problem:
+                _log.warning("the clock is not stored, and will stand where it was stored last: %s", problem.message)
 
     def _store(self, now: int) -> None:
         self._saved = stopwatch()

@@ -22,12 +22,13 @@ def public(scalar: bytes) -> bytes:
 def sign(scalar: bytes, message: bytes) -> bytes:
     """r and s, 20 bytes each, big-endian (FIPS 186-4, 4.6)."""
     x, digest = int.from_bytes(scalar, "big"), hashlib.sha1(message, usedforsecurity=False).digest()
-    for k in _nonces(scalar, digest):
+    nonces = _nonces(scalar, digest)
+    while True:
+        k = next(nonces)
         r = pow(G, k, P) % Q
         s = pow(k, -1, Q) * (int.from_bytes(digest, "big") + x * r) % Q
         if r and s:
             return r.to_bytes(HALF, "big") + s.to_bytes(HALF, "big")
-    raise AssertionError("the nonces never end")
 
 
 def _nonces(scalar: bytes, digest: bytes) -> Iterator[int]:

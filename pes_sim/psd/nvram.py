@@ -298,7 +298,7 @@ class Nvram:
         """The records of the segment that is the newest. Where this is not `sure`, it may not be made yet."""
         size = self._storage.size(name)
         if sure or size == 2 * self._bank:
-            return self._scan(name, newest=True)
+            return self._scan(name)
         if not torn.blank(self._storage.read(name, 0, size), 0):
             raise IntegrityError(f"{name} has {size} bytes, not {2 * self._bank}", hint=NO_OLDER)
         return []
@@ -313,9 +313,9 @@ class Nvram:
         except StorageFailed:
             self._broken = True  # it can be read all the same
 
-    def _scan(self, name: str, last: int | None = None, *, newest: bool = False, some: bool = True) -> list[Record]:
-        """The records of a segment: up to number `last`, which must be there, or as many as there are. Behind those of
-        the `newest` nothing lies but what a cut explains. `some` as for `_banks`.
+    def _scan(self, name: str, last: int | None = None, *, some: bool = True) -> list[Record]:
+        """The records of a segment: up to number `last`, which must be there; of the newest, without it, as many as
+        there are, and behind them nothing but what a cut explains. `some` as for `_banks`.
         """
         if self._storage.size(name) != 2 * self._bank:
             raise IntegrityError(f"{name} has {self._storage.size(name)} bytes, not {2 * self._bank}", hint=NO_OLDER)
@@ -348,8 +348,7 @@ class Nvram:
                     f"record {expected} is bad in both banks of {name}, and record {later} follows it",
                     hint=NO_OLDER,
                 )
-        if newest:
-            self._look_behind(name, (bank_a, bank_b), position, expected)
+        self._look_behind(name, (bank_a, bank_b), position, expected)
         self._mend_pages(name)
         return found
 

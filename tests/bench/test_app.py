@@ -179,6 +179,9 @@ def test_an_upgrade_to_a_websocket_is_no_way_in(web: Web) -> None:
         ("cut", '{"at": 1.5}', "at"),
         ("cut", '{"at": 0}', "at"),
         ("cut", '{"at": true}', "at"),
+        ("tamper", '{"dry_run": true}', "dry_run"),
+        ("cut?at=3", "{}", "at"),
+        ("tamper?dry_run", "{}", "dry_run"),
         ("self-test", '{"name": "sha-256", "fails": "no"}', "fails"),
         ("fault", '{"fault": "%s"}' % ("x" * 5000), "fault"),
         ("snapshot", '{"file": "m1.snapshot"}', "file"),
@@ -223,6 +226,13 @@ def test_a_body_that_is_none_is_told_where(web: Web, body: str | bytes, says: st
     refused(web.ask("POST", "/v1/advance", body), 422, Status.BAD_BODY, says)
 
 
+def test_a_control_without_arguments_takes_a_body_that_has_none_and_no_other(web: Web, meter: VirtualMeter) -> None:
+    for body in (None, "", "{}", "null"):
+        assert web.ask("POST", "/v1/pause", body).code == 200
+    refused(web.ask("POST", "/v1/tamper", "garbage"), 422, Status.BAD_BODY, "the body is not JSON")
+    assert meter.status().state == "OPERATIONAL"
+
+
 def test_a_body_of_another_kind_is_none(web: Web) -> None:
     answer = web.ask("POST", "/v1/advance", "duration=1h", Content_Type="application/x-www-form-urlencoded")
     refused(answer, 422, Status.BAD_BODY, "the body is not a JSON object")
@@ -235,6 +245,7 @@ def test_a_number_that_is_none_is_no_rate(web: Web) -> None:
 @pytest.mark.parametrize(("verb", "path", "code", "hint"), [
     ("GET", "/v1/advance", 405, "It takes POST"), ("POST", "/v1/status", 405, "It takes GET"),
     ("POST", "/v1/sell", 404, "Known: /v1/status, /v1/clock"), ("DELETE", "/v1/cut", 405, "It takes POST"),
+    ("GET", "/v1/status/", 404, "Known: /v1/status"),
 ])  # fmt: skip
 def test_a_control_that_is_none_is_told_with_those_that_are(
     web: Web, verb: str, path: str, code: int, hint: str
@@ -347,7 +358,7 @@ def test_many_streams_keep_nobody_from_a_control(web: Web) -> None:
         line.close()
 
 
-@pytest.mark.parametrize("query", ["?after=-1", "?after=x", "?count=-1"])
+@pytest.mark.parametrize("query", ["?after=-1", "?after=x", "?count=-1", "?cuont=1", "?count=1&count=2"])
 def test_a_number_of_events_that_is_none_is_named(web: Web, query: str) -> None:
     refused(web.ask("GET", f"/v1/events{query}"), 422, Status.BAD_FIELD, query[1:6])
 

@@ -99,7 +99,9 @@ def test_what_a_step_has_switched_off_is_told(bench: Bench) -> None:
         (lambda b: b.line("speed=1"), UsageError, "'speed=1' is no setting of a line"),
         (lambda b: b.play("melt", "to-device"), FieldError, "step: 'melt' is none"),
         (lambda b: b.play("drop", "sideways"), FieldError, "direction: 'sideways' is none"),
-        (lambda b: b.play("drop", "to-host", byte=-1), UsageError, "when is this drop?"),
+        (lambda b: b.play("drop", "to-device", byte=-1), FieldError, "byte: -1 is none"),
+        (lambda b: b.play("drop", "to-device", for_us=10**30), FieldError, "for_us: 10+ is none"),
+        (lambda b: b.play("drop", "to-device", byte=1, frame=1), FieldError, "in bytes or in frames"),
     ],
 )
 def test_what_no_line_takes_is_refused_and_noted(

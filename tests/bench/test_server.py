@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
 import shutil
@@ -98,6 +100,24 @@ def test_nothing_is_loaded_before_somebody_connects(server: ControlServer) -> No
     assert server._server is None
     assert Web(server.place.port, server.place.token).get("clock").code == 200
     assert server._server is not None
+
+
+def test_strangers_take_no_more_than_so_many_connections_and_when_they_go_it_is_as_before(
+    server: ControlServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pes_sim.bench.server.MOST", 3)
+    web = Web(server.place.port, server.place.token)
+    assert web.get("clock").code == 200
+    strangers = [socket.create_connection(("127.0.0.1", server.place.port), timeout=60) for _ in range(10)]
+    for stranger in strangers[3:]:
+        with contextlib.suppress(ConnectionResetError):
+            assert stranger.recv(1) == b""
+    for stranger in strangers:
+        stranger.close()
+    while True:  # until the server has seen that they went
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            assert web.get("clock").code == 200
+            break
 
 
 def test_it_ends_also_while_it_is_being_loaded(meter: VirtualMeter, monkeypatch: pytest.MonkeyPatch) -> None:

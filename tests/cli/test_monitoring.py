@@ -43,7 +43,7 @@ def read(process: subprocess.Popen[str]) -> dict[str, Any]:
     return line
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_it_shows_what_goes_by_until_it_is_stopped(
     start: Start, cli: Cli, tmp_path: Path, stop: signal.Signals
 ) -> None:

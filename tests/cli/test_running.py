@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
 import signal
 import socket
@@ -18,8 +20,9 @@ import pytest
 from pes_sim import connect
 from pes_sim.bench.client import BenchClient
 from pes_sim.cli import main
+from pes_sim.cli.running import Cuts
 from pes_sim.entropy import SystemEntropy
-from pes_sim.errors import ProtocolError, Status
+from pes_sim.errors import IntegrityError, ProtocolError, Status
 from pes_sim.link.client import Client
 from pes_sim.link.frame import Frame, encode
 from pes_sim.link.message import request
@@ -45,16 +48,20 @@ def start(directory: Path) -> Iterator[Start]:
     """Starts it; gives the process and its first line."""
     running: list[subprocess.Popen[str]] = []
 
-    def begin(*options: str) -> tuple[subprocess.Popen[str], dict[str, Any]]:
+    def begin(
+        *options: str, before: Callable[[], object] | None = None
+    ) -> tuple[subprocess.Popen[str], dict[str, Any]]:
         command = [sys.executable, "-m", "pes_sim.cli", "meter", "run", str(directory), *options]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=before)
         running.append(process)
         return process, read(process)
 
     yield begin
     for process in running:
         process.kill()
-        process.communicate()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def read(process: subprocess.Popen[str]) -> dict[str, Any]:
@@ -63,7 +70,7 @@ def read(process: subprocess.Popen[str]) -> dict[str, Any]:
     return line
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_it_says_where_it_is_serves_and_ends_when_it_is_told(start: Start, sent: signal.Signals) -> None:
     process, ready = start()
     assert (ready["event"], ready["device_kind"], ready["pid"], ready["state"]) == (
@@ -75,6 +82,36 @@ def test_it_says_where_it_is_serves_and_ends_when_it_is_told(start: Start, sent:
     assert process.wait() == 0
     assert process.stdout is not None
     assert process.stdout.read() == ""
+
+
+def test_under_nohup_it_runs_on_when_its_terminal_goes(start: Start) -> None:
+    process, ready = start(before=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    process.send_signal(signal.SIGHUP)
+    with connect(ready["port"]) as meter:
+        assert meter.status().state == "OPERATIONAL"
+    process.terminate()
+    assert process.wait() == 0
+
+
+def test_it_ends_at_once_where_a_line_waits_on_a_slow_clock(start: Start, directory: Path) -> None:
+    process, ready = start("--line", "latency=1s")
+    BenchClient(directory).perform("rate", {"rate": 1e-5})
+    host = open_host(ready["port"])
+    host.write(b"\0")
+    BenchClient(directory).perform("status", {})
+    process.terminate()
+    assert process.wait(20) == 0
+
+
+def test_a_meter_whose_registers_cannot_be_read_is_served_for_what_it_answers_then(
+    start: Start, directory: Path
+) -> None:
+    for file in directory.glob("psd/*.seg"):
+        file.write_bytes(b"\xff" * file.stat().st_size)
+    _, ready = start()
+    assert (ready["state"], ready["piece_count"]) == ("ERROR", None)
+    with connect(ready["port"]) as meter, pytest.raises(IntegrityError):
+        meter.registers()
 
 
 @pytest.mark.parametrize("port", ["pty:", "tcp:0", "rfc2217:0"])
@@ -274,3 +311,40 @@ def test_a_cut_that_a_control_runs_into_is_said_too(start: Start, directory: Pat
     assert client.perform("tamper", {})["state"] == "ZEROIZED"
     said = read(running)
     assert (said["event"], said["operation"], said["state"]) == ("power cut", 1, "ZEROIZED")
+
+
+def test_power_cuts_are_silence_also_where_nobody_reads_what_is_told_of_them(start: Start, directory: Path) -> None:
+    process, ready = start("--port", "tcp:0")
+    assert process.stdout is not None
+    process.stdout.close()
+    bench = BenchClient(directory)
+    with connect(ready["port"], timeout_ms=100) as meter:
+        bench.perform("cut", {"at": 1})
+        meter.print_piece(department="100")
+        assert meter.registers().piece_count == 1
+    process.terminate()
+    assert process.wait() == 0
+
+
+def test_a_program_that_reads_only_the_first_line_holds_up_no_meter_and_is_told_what_it_missed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read_end, write_end = os.pipe()
+    fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, 8192)
+    cuts, told = Cuts(), 100
+    with open(read_end) as reader, open(write_end, "w") as writer:
+        monkeypatch.setattr(sys, "stdout", writer)
+        for number in range(told):
+            cuts.tell(event="power cut", operation=number, state="OPERATIONAL")  # or this waits, and never ends
+        seen = os.read(reader.fileno(), 65536).decode().splitlines()
+        assert 0 < len(seen) < told
+        cuts.tell(operation=told)
+        cuts.tell(operation=told + 1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), write_end)
+        after = [json.loads(line) for line in reader]
+        assert after == [{"operation": told, "missed": told - len(seen)}, {"operation": told + 1}]
+
+
+def test_without_an_output_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    Cuts().tell(operation=1)

@@ -370,8 +370,10 @@ def test_a_request_that_never_arrives_whole_ends_too() -> None:
 )  # fmt: skip
 def test_a_device_that_never_falls_silent_does_not_hold_the_host_for_ever(babble: bytes) -> None:
     script = Script(lambda asked: itertools.repeat(babble))
-    with pytest.raises(LinkError, match="no answer from script: to get after 4 attempts"):
+    with pytest.raises(LinkError, match="no answer from script: to get after 4 attempts") as caught:
         client(script).call("get", {})
+    assert caught.value.message.endswith(f", though {script.read_bytes} bytes came")
+    assert "may be left from another program" in caught.value.hint
     assert script.read_bytes <= ATTEMPTS * (BYTES_PER_ATTEMPT + len(babble))
     assert len(script.sent) <= 2 * ATTEMPTS
 

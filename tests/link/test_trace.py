@@ -165,14 +165,18 @@ def test_a_file_that_can_be_written_no_more_ends_the_trace_and_not_the_meter(
         session = TracedSession(DeviceSession(FakeDevice()), trace, "meter", clock)
         session.receive(GET_RUN, NOW)
 
+        write, room = os.write, [7, 0]
+
         def full(fd: int, data: bytes) -> int:
-            raise OSError(errno.ENOSPC, "No space left on device")
+            if not (left := room.pop(0)):
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return write(fd, data[:left])
 
         with monkeypatch.context() as patched:
             patched.setattr(os, "write", full)
             assert session.receive(GET_RUN, NOW) != b""
         assert session.receive(GET_RUN, NOW) != b""
-    assert caplog.text.count("the trace ends here: No space left on device") == 1
+    assert caplog.text.count(f"the trace ends here: No space left on device: {file}") == 1
     assert len(packets(file)) == 2
 
 

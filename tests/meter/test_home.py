@@ -28,6 +28,7 @@ from pes_sim.errors import (
     NotForThisDevice,
     PesError,
     StorageFailed,
+    StorageFull,
     UsageError,
 )
 from pes_sim.meter import home
@@ -842,6 +843,33 @@ def test_time_that_passes_by_itself_is_stored_once_a_second_and_when_it_is_close
     assert stored(directory) < clock.now()
     opened.close()
     assert stored(directory) == clock.now()
+
+
+def test_on_a_full_disk_a_running_clock_is_read_and_who_moves_it_is_told(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(path: Path, data: bytes) -> None:
+        raise StorageFull(f"cannot write {path}: No space left on device")
+
+    elapsed = [0.0]
+    monkeypatch.setattr("pes_sim.meter.home.stopwatch", lambda: elapsed[0])
+    opened = open_home(directory)
+    clock = opened.clock
+    assert isinstance(clock, StoredClock)
+    with monkeypatch.context() as patched:
+        patched.setattr("pes_sim.meter.home.write_atomically", full)
+        elapsed[0] += 1.1
+        clock.wait(HOUR)
+        clock.run(1000)
+        elapsed[0] += 1.1
+        clock.now()  # as a port does, whose thread would end with the error
+        assert caplog.text.count("the clock is not stored") == 2
+        with pytest.raises(StorageFull):
+            clock.advance(HOUR)
+    elapsed[0] += 1.1
+    clock.now()
+    assert stored(directory) > DEFAULT_START + HOUR
+    opened.close()
 
 
 def test_a_clock_that_was_looked_at_only_is_not_stored_again(directory: Path) -> None:

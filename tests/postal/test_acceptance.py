@@ -262,9 +262,10 @@ def test_ibi_ends_on_the_days_that_were_published(day: date, dated: int, result_
 
 def test_an_ibi_sample_today_is_decertified_before_anything_else() -> None:
     for payload in (IBI, IBI_LITE):
-        assert judged(payload).verdict is Verdict.DECERTIFIED
-    assert finding(judged(IBI), "certificate").verdict is Verdict.WRONG_CERTIFICATE
-    assert result(judged(IBI), "signature") is NOT_CHECKABLE
+        assessment = judged(payload)
+        assert assessment.verdict is Verdict.DECERTIFIED
+        assert finding(assessment, "provider").verdict is Verdict.NOT_A_SPECIMEN
+        assert finding(assessment, "signature").result is not PASSED
     assert finding(judged(IBI_LITE), "signature").verdict is Verdict.UNKNOWN_SCHEME
     assert "cannot be checked here" in finding(judged(IBI_LITE), "certificate").note
     assert result(judged(IBI_LITE), "date") is NOT_APPLICABLE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from pes_sim.errors import BadSignature
 from pes_sim.indicium import dsa
-from pes_sim.indicium.dsa import P, Q
+from pes_sim.indicium.dsa import G, P, Q
 from pes_sim.psd import dsa as signing
 
 # RFC 6979, A.2.1: the private key, y, and r and s with SHA-1 by message.
@@ -74,3 +75,14 @@ def test_a_nonce_that_does_not_serve_is_followed_by_the_next(monkeypatch: pytest
     other = signing.sign(KEY, b"sample")
     assert other != usual
     dsa.verify(PUBLIC, b"sample", other)
+
+
+def test_numbers_of_zero_are_no_signature_and_the_next_nonce_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With this key the nonce 7 gives s = 0 for the message, from which anybody could work out the key."""
+    digest = int.from_bytes(hashlib.sha1(b"sample", usedforsecurity=False).digest(), "big")
+    r = pow(G, 7, P) % Q
+    scalar = (-digest * pow(r, -1, Q) % Q).to_bytes(20, "big")
+    monkeypatch.setattr(signing, "_nonces", lambda *_: iter([7, 8]))
+    signed = signing.sign(scalar, b"sample")
+    assert int.from_bytes(signed[:20], "big") == pow(G, 8, P) % Q
+    dsa.verify(signing.public(scalar), b"sample", signed)

@@ -32,16 +32,22 @@ class SerialTransport(StreamTransport):
 
 def open_host(uri: Uri, timeout_ms: int) -> Transport:
     """The port, for this program alone."""
-    return SerialTransport(uri.where, Line.of(uri), timeout_ms=timeout_ms)
+    return SerialTransport(_path(uri), Line.of(uri), timeout_ms=timeout_ms)
 
 
 def serve(uri: Uri, sessions: Callable[[], Session], clock: Clock) -> Server:
     """A device at a port that is there. Who has the other end is not seen; when the port goes, nobody is answered."""
     line = Line.of(uri)
     with contextlib.ExitStack() as opened:
-        port = _open(uri.where, line, "Plug it in; `ls /dev/tty*` lists the ports of this machine")
+        port = _open(_path(uri), line, "Plug it in; `ls /dev/tty*` lists the ports of this machine")
         opened.callback(port.close)
         return LineServer(uri.text, sessions, clock, port.fileno(), opened, path=uri.where)
+
+
+def _path(uri: Uri) -> str:
+    if not uri.where:
+        raise uri.bad("names no port", "Write serial:/dev/ttyUSB0; `ls /dev/tty*` lists the ports of this machine")
+    return uri.where
 
 
 def _open(path: str, line: Line, hint: str) -> serial.Serial:

@@ -10,8 +10,8 @@ from typing import Final
 
 from pes_sim.errors import LinkError
 
-HOST_LOOKS: Final = 500
-"""How often a host looks for an answer before it sleeps: so long as a debit takes on a good disk, some 0.5 ms."""
+HOST_LOOKS: Final = 1000
+"""How often a host looks for an answer before it sleeps: longer than a debit takes on a good disk, some 0.7 ms."""
 DEVICE_LOOKS: Final = 200
 """How often a device looks for the next request: so long as a program takes that asks one after the other."""
 

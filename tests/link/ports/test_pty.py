@@ -24,6 +24,7 @@ from pes_sim.link import message
 from pes_sim.link.frame import MAX_FRAME, encode
 from pes_sim.link.ports import open_host
 from pes_sim.link.ports.server import LineServer, Server
+from pes_sim.link.ports.stream import DEVICE_LOOKS
 from pes_sim.psd.fields import Values
 from tests.link.fakes import ID, LIST, NOW, FakeDevice, client
 from tests.link.ports.bench import (
@@ -202,12 +203,20 @@ def rounds(monkeypatch: pytest.MonkeyPatch) -> Rounds:
     return begun
 
 
-def test_a_server_waits_once_or_twice_for_a_request_and_does_not_spin(rounds: Rounds, server: Server) -> None:
+@pytest.mark.parametrize("looks", [0, DEVICE_LOOKS])
+def test_a_server_waits_once_or_twice_for_a_request_and_does_not_spin(
+    rounds: Rounds, server: Server, looks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before each sleep it looks so many times, and no more."""
+    monkeypatch.setattr("pes_sim.link.ports.server.DEVICE_LOOKS", looks)
     host = client(open_host(server.path))
+    host.call("get", {})
+    while not rounds.empty():
+        rounds.get()
     for _ in range(200):
         host.call("get", {})
     host.close()
-    assert rounds.qsize() <= 2 * 200 + 2
+    assert rounds.qsize() <= (2 * 200 + 2) * (1 + looks)
 
 
 def test_a_server_waits_for_a_host_that_does_not_read_and_does_not_spin(rounds: Rounds, server: Server) -> None:

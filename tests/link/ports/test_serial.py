@@ -43,7 +43,7 @@ def test_a_port_is_a_path_or_serial_and_a_path(server: Server) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/dev/pts/no-such", "/no/such/folder/tty", "no-such", "", "/dev/" + "x" * 5000, "/dev/tty\0", "/dev/\udc80"],
+    ["/dev/pts/no-such", "/no/such/folder/tty", "no-such", "/dev/" + "x" * 5000, "/dev/tty\0", "/dev/\udc80"],
 )
 def test_a_port_that_does_not_exist_is_named_and_where_to_find_one(path: str) -> None:
     with pytest.raises(LinkError) as caught:
@@ -220,6 +220,13 @@ def test_a_device_at_a_port_that_is_not_there_says_how_to_find_one(device: FakeD
     with pytest.raises(LinkError, match="there is no port /dev/ttyUSB99") as caught:
         served("serial:/dev/ttyUSB99", device)
     assert caught.value.hint == "Plug it in; `ls /dev/tty*` lists the ports of this machine"
+
+
+def test_a_port_without_a_name_is_none_at_either_end(device: FakeDevice) -> None:
+    for attempt in (lambda: served("serial:", device), lambda: open_host("serial:?baud=9600")):
+        with pytest.raises(UsageError, match="names no port") as caught:
+            attempt()
+        assert "ls /dev/tty" in caught.value.hint
 
 
 def test_a_port_that_is_pulled_out_under_a_device_is_said(device: FakeDevice, caplog: pytest.LogCaptureFixture) -> None:

@@ -89,7 +89,9 @@ class _Maker:
     secret: bytes
 
     def pack(self, changes: Mapping[str, Value]) -> bytes:
-        by_layout = {"indicia_version": self.layout.versions.start, "algorithm_id": self.algorithm}
+        by_layout: dict[str, Value] = {"indicia_version": self.layout.versions.start, "algorithm_id": self.algorithm}
+        if not self.layout.versions:  # a withdrawal pays back all that was left
+            by_layout["postage_mills"] = _VALUES["descending_mills"]
         known = {**_VALUES, **by_layout, **changes}
         wanted = {row.name for row in self.layout.fields} - set(self.layout.constants)
         return self.layout.pack({name: known[name] for name in wanted})

@@ -100,7 +100,7 @@ def test_a_statement_says_every_field_and_what_it_means(tmp_path: Path) -> None:
         assert row.meaning.split(":")[0][:40] in text
     signature = STATEMENT.payload[-64:].hex()
     assert f"{signature[:64]} {signature[64:]}" in text, "all of it, on two lines"
-    for part in ("WITHDRAWAL STATEMENT", "$2.22", "$0.74", "SPECIMEN — NOT VALID POSTAGE", "2026-01-05", "No postage"):
+    for part in ("WITHDRAWAL STATEMENT", "$2.22", "$97.78", "SPECIMEN — NOT VALID POSTAGE", "2026-01-05", "No postage"):
         assert part in text
 
 

@@ -63,6 +63,16 @@ def test_what_people_see(running: dict[str, Any], cli: Cli, meter: Path) -> None
     assert events[1].startswith("3 2026-01-08T15:00:00Z control control=lan plug=out")
 
 
+def test_what_people_see_of_the_line(running: dict[str, Any], cli: Cli, meter: Path) -> None:
+    said = cli("bench", meter, "line", "baud=9600,duplicates=1").out
+    assert "  line       baud=9600,duplicates=1.0\n             nothing went over it yet\n" in said
+    cli("bench", meter, "line", "duplicates=0")
+    with connect(running["port"]) as host:
+        host.registers()
+    assert "             sent_bytes " in cli("bench", meter, "status").out
+    assert "  line       baud=9600,plugged=off; plugged off\n" in cli("bench", meter, "unplug").out
+
+
 def test_a_cut_in_the_middle_of_a_print_is_come_through(running: dict[str, Any], cli: Cli, meter: Path) -> None:
     """The host at the port asks again by itself; one answer, one debit."""
     with connect(running["port"]) as host:

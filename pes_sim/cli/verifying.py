@@ -167,7 +167,8 @@ def _show(found: Found, report: Report | None) -> None:
         return
     values, summary = report.values, ""
     postage = values.get("postage_mills")
-    if isinstance(postage, int) and "mailing_date" in values:  # in a layout of a user's own it may be anything
+    # In a layout of a user's own it may be anything, or not there.
+    if isinstance(postage, int) and {"mailing_date", "psd_serial"} <= set(values):
         summary = f": {dollars(postage)}, {values['mailing_date']!s}, PSD {values['psd_serial']!s}"
     print(f"{where}: {report.verdict}{summary}")
     if found.grade is not None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
-from pes_sim.errors import UsageError
+from pes_sim.errors import PesError, UsageError
 from pes_sim.indicium import symbol
 from pes_sim.indicium.layout import Layout
 from pes_sim.preview import image, sheets
@@ -81,7 +81,13 @@ class _Pages(ABC):
             raise UsageError(f"{self._path} is written; no page can be added")
         if self._broken:
             raise UsageError(_BROKEN.format(self._path), hint=_AGAIN)
-        full = list(self._sheets.add(imprint))
+        try:
+            full = list(self._sheets.add(imprint))
+        except PesError:
+            raise  # refused before anything was drawn: what waits still waits
+        except BaseException:
+            self._broken = True  # a second Ctrl-C while a full page is drawn: its pieces are on none
+            raise
         self._pieces += 1
         with self._said_clearly():
             self._broken = True  # whatever ends this early, a second Ctrl-C too, leaves half a page

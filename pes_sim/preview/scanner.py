@@ -16,6 +16,7 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 
 from pes_sim.errors import UsageError
+from pes_sim.indicium import reading
 from pes_sim.preview import damage, drawing, image
 
 if TYPE_CHECKING:
@@ -135,8 +136,18 @@ def scans(
     for number, page in enumerate(image.pages(path, dpi * FINER, if_too_large=dpi), 1):
         own = image.resolution(page) or (dpi, dpi)
         done = drawn(seed, number) if damages is None else dict(damages)
+        _check_size(path, page.width / own[0], page.height / own[0], dpi)
         seen = scan(page, own[0], dpi, done, seed_of(seed, number))
         yield marked(seen, dpi), done
+
+
+def _check_size(path: Path, width: float, height: float, dpi: int) -> None:
+    """Raises `UsageError` for a page of so many inches that no scan of this resolution can be had of."""
+    if width * height * dpi**2 > image.MAX_PIXELS or max(width, height) * dpi > reading.LONGEST:
+        raise UsageError(
+            f"{path}: a scan at {dpi} dpi of a page of {width:.1f} by {height:.1f} inches is too large",
+            hint="Give a lower --dpi; or a file that says its true resolution (a photo often says 72)",
+        )
 
 
 def seed_of(seed: int, page: int) -> int:

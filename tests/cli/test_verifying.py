@@ -192,6 +192,18 @@ def test_a_truncated_payload_is_truncated(cli: Cli, printed: Printed, length: in
     assert verdict(cli, printed.bin) == "truncated"
 
 
+def test_a_layout_without_a_serial_number_is_no_traceback(cli: Cli, printed: Printed, tmp_path: Path) -> None:
+    text = (Path(layout.__file__).parent / "layouts" / "imi_std.toml").read_text("utf-8")
+    for known, other in (('"psd_serial"', '"device"'), ("writable = true", "writable = false"),
+                         ('scheme = "ecdsa-p256-sha256"', 'scheme = "mystery"')):  # fmt: skip
+        assert known in text
+        text = text.replace(known, other)
+    (tmp_path / "own.toml").write_text(text)
+    result = cli("verify", printed.bin, "--layout", tmp_path / "own.toml")
+    assert (result.code, result.err) == (1, "")
+    assert "unknown_scheme" in result.out
+
+
 def test_bytes_too_many_are_not_overlooked(cli: Cli, printed: Printed) -> None:
     printed.bin.write_bytes(printed.payload + b"\0")
     assert verdict(cli, printed.bin) == "wrong_length"

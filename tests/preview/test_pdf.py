@@ -16,7 +16,7 @@ from PIL import Image
 from pes_sim.errors import LayoutError, PayloadError, SymbolError, UsageError
 from pes_sim.indicium import symbol
 from pes_sim.indicium.layout import builtin
-from pes_sim.preview import document
+from pes_sim.preview import document, sheets
 from pes_sim.preview.drawing import NOTICE
 from pes_sim.preview.image import pages
 from pes_sim.preview.pdf import PdfPages, PicturePages, open_pages
@@ -240,6 +240,28 @@ def test_an_interruption_in_the_middle_of_a_page_leaves_no_file(
     with pytest.raises(KeyboardInterrupt):
         job()
     assert os.listdir(tmp_path) == []
+
+
+def test_an_interruption_while_a_full_page_is_drawn_leaves_no_file_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pieces that waited for it would be on no page of a file that looks whole."""
+    (tmp_path / "a.pdf").write_bytes(b"an older one")
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def job() -> None:
+        with PdfPages(tmp_path / "a.pdf", title="", kind=kind_of("tape-roll")) as pdf:
+            for _ in range(kind_of("tape-roll").several - 1):
+                pdf.add(PIECE)
+            monkeypatch.setattr(sheets, "_ARRANGED", dict.fromkeys(sheets._ARRANGED, interrupted))
+            pdf.add(PIECE)
+
+    with pytest.raises(KeyboardInterrupt):
+        job()
+    assert os.listdir(tmp_path) == ["a.pdf"]
+    assert (tmp_path / "a.pdf").read_bytes() == b"an older one"
 
 
 def test_who_goes_on_after_that_is_told_at_the_end(tmp_path: Path) -> None:

@@ -206,3 +206,11 @@ def test_another_text_says_what_is_wrong(text: str, says: str) -> None:
 
 def test_a_unit_is_known_by_its_damage() -> None:
     assert scanner.unit("noise") == "% of white"
+
+
+def test_a_picture_that_claims_to_be_larger_than_any_scan_is_refused(tmp_path: Path) -> None:
+    """As a photo does that says 72 dpi."""
+    path = tmp_path / "a.png"
+    Image.new("L", (4000, 3000), 255).save(path, dpi=(72, 72))
+    with pytest.raises(UsageError, match=r"a scan at 300 dpi of a page of 55\.5 by 41\.7 inches is too large"):
+        next(scanner.scans(path, 300, {"noise": 1.0}, 1))

@@ -95,9 +95,12 @@ class Entry(NamedTuple):
 def digest(case: Case) -> bytes:
     """What tells one payload from another.
 
-    With n - s in place of s an ECDSA signature is as good, and anybody can write it so: those two are one payload.
+    With n - s in place of s an ECDSA signature is as good, and anybody can write it so: those two are one payload. And
+    so are those that differ in bytes behind the layout's end, which nobody signed.
     """
     payload, layout = case.scan.payload, case.layout
+    if layout is not None:
+        payload = payload[: layout.length]
     curve = BY_SCHEME.get(layout.signature.scheme) if layout is not None else None
     if layout is not None and curve is not None and len(payload) == layout.length:
         half = layout.signature.length // 2

@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 from pes_sim.errors import StorageFailed, UsageError
+from pes_sim.indicium.layout import builtin
 from pes_sim.postal.assessment import LONGEST_NAME, LONGEST_PAYLOAD, Scan, Verdict, from_document
 from pes_sim.postal.sqlite_store import SqliteScans
-from pes_sim.postal.store import MOST_COPIES, MemoryScans
-from tests.postal.made import DAY, MAX, Desk, certificate, finding, indicium, judged, trust
+from pes_sim.postal.store import MOST_COPIES, MemoryScans, digest
+from tests.postal.made import DAY, MAX, Desk, certificate, finding, indicium, judged, office, trust
 
 ROOT = Path(__file__).parents[2]
 TRACKING = "9400100000000000000001"
@@ -313,3 +314,12 @@ def test_a_payload_is_no_file() -> None:
     with pytest.raises(UsageError, match="65537 bytes are no payload"):
         Scan("s", bytes(LONGEST_PAYLOAD + 1), DAY)
     assert Scan("s", bytes(LONGEST_PAYLOAD), date.min).mailpiece == ""
+
+
+def test_bytes_that_nobody_signed_make_no_other_payload() -> None:
+    """A layout that is only read lets them pass: real samples of IBI have some."""
+    sample = json.loads((Path(__file__).parents[1] / "vectors" / "ibi_samples.json").read_text())[0]
+    payload = bytes.fromhex(sample["hex"])
+    behind = [payload, payload + b"\0", payload[:89]]
+    cases = [office(layouts=[builtin("ibi")]).case(Scan("1", one, DAY)) for one in behind]
+    assert len({digest(case) for case in cases}) == 1

@@ -177,6 +177,15 @@ def test_a_meter_is_made_for_a_standard_and_for_a_regime_and_keeps_them(
             meter.print_piece(department="100")
 
 
+@pytest.mark.parametrize(("profile", "layout"), [(Profile.LEGACY, "imi_std"), (Profile.FIPS_140_2, "ibi_specimen")])
+def test_a_profile_that_does_not_go_with_the_layout_is_named_before_anything_is_made(
+    tmp_path: Path, profile: Profile, layout: str
+) -> None:
+    with pytest.raises(FieldError, match="does not go with indicia signed by"):
+        create(tmp_path / "m1", profile=profile, layout=layout)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(("name", "value"), [("profile", "FIPS 140-1"), ("profile", "140-2"), ("regime", "imi")])
 def test_rules_that_do_not_exist_are_named_before_anything_is_made(tmp_path: Path, name: str, value: str) -> None:
     rules: dict[str, Any] = {name: value}

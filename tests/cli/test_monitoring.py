@@ -111,6 +111,21 @@ def test_whoever_reads_what_is_shown_and_goes_ends_it_without_a_word(start: Star
         assert process.wait() == 1
 
 
+def test_under_nohup_the_end_of_its_terminal_does_not_end_it(start: Start) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a program that is started inherits that
+    try:
+        with VirtualMeter() as meter:
+            process = start("--port", meter.serve("tcp:0").uri, "--listen", "tcp:0", "--json")
+            ready = read(process)
+            process.send_signal(signal.SIGHUP)
+            with connect(ready["listen"]) as host:
+                assert host.registers().piece_count == 0
+            process.send_signal(signal.SIGTERM)
+            assert process.wait() == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_trace_is_read_from_standard_input(tmp_path: Path) -> None:
     with Trace(tmp_path / "t"):
         pass

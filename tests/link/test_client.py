@@ -378,6 +378,14 @@ def test_a_device_that_never_falls_silent_does_not_hold_the_host_for_ever(babble
     assert len(script.sent) <= 2 * ATTEMPTS
 
 
+def test_what_came_for_an_earlier_request_is_not_counted_again() -> None:
+    caller = client(Script(lambda asked: iter([b"\x55"])))
+    with pytest.raises(LinkError, match="though 1 bytes came"):  # the script says its piece once
+        caller.call("get", {})
+    with pytest.raises(LinkError, match="after 4 attempts. Is a meter"):
+        caller.call("get", {})
+
+
 @pytest.mark.parametrize(("babble", "sent"), [(BYTES_PER_ATTEMPT - 1, 1), (BYTES_PER_ATTEMPT, 2)])
 def test_an_attempt_ends_with_so_many_bytes_of_babble_and_not_one_earlier(babble: int, sent: int) -> None:
     script = Script(lambda asked: [b"\0" * babble, answering(asked)])

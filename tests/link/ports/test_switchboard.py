@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from pes_sim.errors import LinkError, UsageError
 from pes_sim.link.device import DeviceSession
 from pes_sim.link.ports import open_host
 from pes_sim.link.ports.server import Server
+from pes_sim.link.ports.stream import DEVICE_LOOKS
 from pes_sim.link.ports.switchboard import Switchboard
 from pes_sim.psd.faults import PowerCut
 from pes_sim.psd.fields import Values
@@ -205,3 +207,16 @@ def test_a_board_that_is_closed_closes_its_lines_and_takes_no_more() -> None:
 def test_only_terminals_are_served_there(board: Switchboard, uri: str) -> None:
     with pytest.raises(UsageError, match="is served by a thread of its own"):
         plug_in(board, FakeDevice(), uri)
+
+
+def test_its_thread_looks_so_many_times_before_it_sleeps_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int | None, int]] = []
+
+    def noted(waits: select.poll, timeout_ms: int | None, looks: int) -> list[tuple[int, int]]:
+        asked.append((timeout_ms, looks))
+        return waits.poll(timeout_ms)
+
+    monkeypatch.setattr("pes_sim.link.ports.switchboard.wait_for", noted)
+    with Switchboard():
+        pass
+    assert set(asked) == {(None, DEVICE_LOOKS)}

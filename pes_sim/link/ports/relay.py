@@ -172,7 +172,9 @@ class Relay:
             self._told("the program has gone")
         elif self._lost is None:
             end.fd = -1
-            self._lost = lost(end.name, problem)
+            # The same end: whether it had bytes unread when it went decides how the system tells of it.
+            gone = "the other end has gone" if isinstance(problem, ConnectionError) else problem
+            self._lost = lost(end.name, gone)
 
     def _let_in(self) -> None:
         from pes_sim.link.ports import tcp

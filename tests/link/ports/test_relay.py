@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -249,6 +250,13 @@ def test_a_port_without_a_descriptor_that_goes_is_told() -> None:
         with running(server.uri, "pty:") as relay:
             server.close()
             assert f"{server.uri} was lost" in relay.gone()
+
+
+def test_a_device_that_goes_with_bytes_unread_is_told_of_alike() -> None:
+    with between_sockets() as (relay, device, _):
+        device.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # it resets the connection
+        device.close()
+        assert relay.gone().endswith("was lost: the other end has gone")
 
 
 def test_a_terminal_that_goes_is_told() -> None:

@@ -17,7 +17,7 @@ ifneq ($(MADE_FOR),$(or $(NAMED),$(firstword $(MADE_FOR)) in $(CURDIR)))
 $(STAMP): discard
 endif
 
-.PHONY: all setup system system-tests discard demo test bench check generate pictures lock clean help
+.PHONY: all setup system discard demo test bench check generate pictures lock clean help
 all: setup
 
 setup: $(STAMP) ## set up .venv with everything (the default)
@@ -41,27 +41,24 @@ $(STAMP): pyproject.toml $(LOCKS)
 	@echo "$(PYTHON) in $$(pwd -P)" >$(VENV)/.made-for
 	@touch $@
 
+# What only tests need. SoftHSM2, tshark, the PDF readers and a C compiler are then there: a test that finds none fails
+# and is not skipped.
 system:
 	@tools/setup-system
 
-# With what only tests need. SoftHSM2, tshark, the PDF readers and a C compiler are then there: a test that finds none fails
-# and is not skipped.
-system-tests:
-	@tools/setup-system tests
-
-demo: system $(STAMP) ## print, verify and deliver specimens; leaves them in demo-out/
+demo: $(STAMP) ## print, verify and deliver specimens; leaves them in demo-out/
 	$(BIN)/pes-sim demo --out demo-out
 
 test: export PES_SIM_REQUIRE_SOFTHSM := 1
 test: export PES_SIM_REQUIRE_TSHARK := 1
 test: export PES_SIM_REQUIRE_PDF_READERS := 1
 test: export PES_SIM_REQUIRE_CC := 1
-test: system-tests $(STAMP) ## all tests, then the coverage that must be complete
+test: system $(STAMP) ## all tests, then the coverage that must be complete
 	$(BIN)/pytest --cov --cov-report=term
 	@# What holds the money and what is printed: every branch.
 	$(BIN)/coverage report --include='pes_sim/psd/*,pes_sim/indicium/*,pes_sim/money.py' --fail-under=100
 
-bench: system $(STAMP) ## how fast it is, beside the machine's own limits
+bench: $(STAMP) ## how fast it is, beside the machine's own limits
 	$(BIN)/python -m tools.bench
 
 check: $(STAMP) ## lint, format, types, import rules, stale generated files
@@ -74,7 +71,7 @@ check: $(STAMP) ## lint, format, types, import rules, stale generated files
 generate: $(STAMP) ## write the generated files again from their tables
 	$(BIN)/python -m tools.generate
 
-pictures: system $(STAMP) ## draw the pictures of docs/images again
+pictures: $(STAMP) ## draw the pictures of docs/images again
 	$(BIN)/python -m tools.pictures
 
 # Keeps what is locked where pyproject.toml allows it; newer versions: make lock LOCK_FLAGS=--upgrade

@@ -92,7 +92,7 @@ def test_the_header_has_every_number_of_the_tables_once() -> None:
 def test_the_header_compiles_alone_and_twice_as_strictly_as_a_compiler_can(tmp_path: Path) -> None:
     compiler = shutil.which("cc")
     if compiler is None:
-        assert not os.environ.get("PES_SIM_REQUIRE_CC"), "there is no C compiler (cc): run make system-tests"
+        assert not os.environ.get("PES_SIM_REQUIRE_CC"), "there is no C compiler (cc): run make system"
         pytest.skip("there is no C compiler (cc)")
     program = tmp_path / "program.c"
     program.write_text(

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Final, NamedTuple
 
+from pes_sim.indicium.gf256 import LOGS, POWERS, times
 from pes_sim.indicium.sizes import SQUARES
 
 # Modules along one side: data regions along one side, codewords of error correction, interleaved blocks.
@@ -23,8 +24,6 @@ _SHAPES: Final = {
     52: (2, 84, 2), 64: (4, 112, 2), 72: (4, 144, 4), 80: (4, 192, 4), 88: (4, 224, 4), 96: (4, 272, 4),
     104: (4, 336, 6), 120: (6, 408, 6), 132: (6, 496, 8), 144: (6, 620, 10),
 }  # fmt: skip
-_FIELD: Final = 0x12D
-"""x^8 + x^5 + x^3 + x^2 + 1; 2 generates all elements but zero."""
 
 
 class Shape(NamedTuple):
@@ -143,26 +142,11 @@ def wrong(side: int, words: bytes) -> set[int] | None:
     return wrong
 
 
-@cache
-def _powers() -> tuple[tuple[int, ...], dict[int, int]]:
-    """2 to the power of 0 to 254, and the power for each element."""
-    powers = [1]
-    while len(powers) < 255:
-        double = powers[-1] << 1
-        powers.append(double ^ _FIELD if double & 0x100 else double)
-    return tuple(powers), {value: power for power, value in enumerate(powers)}
-
-
-def _times(first: int, second: int) -> int:
-    powers, logs = _powers()
-    return powers[(logs[first] + logs[second]) % 255] if first and second else 0
-
-
 def _value(polynomial: Sequence[int], at: int) -> int:
     """Of a polynomial with the highest power first."""
     value = 0
     for factor in polynomial:
-        value = _times(value, at) ^ factor
+        value = times(value, at) ^ factor
     return value
 
 
@@ -170,18 +154,17 @@ def _errors(block: bytes, correction: int) -> list[int] | None:
     """Which words of a block are wrong: the roots of the shortest polynomial that explains its syndromes
     (Berlekamp and Massey).
     """
-    powers, logs = _powers()
-    syndromes = [_value(block, powers[power]) for power in range(1, correction + 1)]
+    syndromes = [_value(block, POWERS[power]) for power in range(1, correction + 1)]
     locator, before, errors, gap, last = [1], [1], 0, 1, 1  # the lowest power first
     for index in range(correction):
         off = syndromes[index]
         for power in range(1, min(errors, len(locator) - 1) + 1):
-            off ^= _times(locator[power], syndromes[index - power])
+            off ^= times(locator[power], syndromes[index - power])
         if off == 0:
             gap += 1
             continue
-        factor = _times(off, powers[-logs[last] % 255])
-        shifted = [0] * gap + [_times(factor, value) for value in before]
+        factor = times(off, POWERS[-LOGS[last] % 255])
+        shifted = [0] * gap + [times(factor, value) for value in before]
         longer = [*locator, *[0] * (len(shifted) - len(locator))]
         changed = [a ^ b for a, b in zip(longer, [*shifted, *[0] * (len(longer) - len(shifted))], strict=True)]
         if 2 * errors <= index:
@@ -190,5 +173,5 @@ def _errors(block: bytes, correction: int) -> list[int] | None:
             gap += 1
         locator = changed
     backwards = locator[::-1]
-    at = [index for index in range(len(block)) if _value(backwards, powers[(index + 1 - len(block)) % 255]) == 0]
+    at = [index for index in range(len(block)) if _value(backwards, POWERS[(index + 1 - len(block)) % 255]) == 0]
     return at if len(at) == errors <= correction // 2 else None

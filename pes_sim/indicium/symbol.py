@@ -3,9 +3,10 @@
 Three rules:
 
 * A symbol is one Base 256 segment without an ECI, in a square of the size asked for, whatever the content.
-* Only libdmtx can be made to write that. zxing-cpp picks the compaction byte by byte and has no switch for it, so as a
-  writer it is the second opinion: same size, same payload, other codewords.
-* Who wrote a symbol does not read it: libdmtx writes and zxing-cpp reads, unless the caller says otherwise.
+* `writing` writes that. libdmtx, which can be made to, is the second opinion: the same modules, at twice the time and
+  with a shared library. zxing-cpp picks the compaction byte by byte and has no switch for it, so as a writer it is the
+  third: same size, same payload, other codewords.
+* Who wrote a symbol does not read it: zxing-cpp reads, and libdmtx is the second opinion again.
 
 Source of sizes and capacities: ISO/IEC 16022, table 7.
 """
@@ -25,6 +26,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pes_sim.errors import SymbolError
+from pes_sim.indicium import writing
 from pes_sim.indicium.sizes import CAPACITY, SQUARES
 
 if TYPE_CHECKING:
@@ -49,12 +51,13 @@ class Symbol:
     modules: bytes
 
 
-def encode(payload: bytes, size: str = "44x44", engine: str = "dmtx") -> Symbol:
+def encode(payload: bytes, size: str = "44x44", engine: str = "pes_sim") -> Symbol:
     """The symbol of `payload` in exactly `size`, without ECI.
 
-    Engine "dmtx" writes one Base 256 segment. Engine "zxing" needs no shared library, but chooses its own compaction.
+    Engines "pes_sim" and "dmtx" write one Base 256 segment, module for module the same. Engine "zxing" chooses its own
+    compaction.
     Raises `SymbolError` for an unknown size or engine, an empty payload, one that is too long for the size (whichever
-    the engine), or a missing libdmtx.
+    the engine), or, with "dmtx", a missing libdmtx.
     """
     write = _chosen(_WRITERS, engine)
     if size not in CAPACITY:
@@ -92,6 +95,10 @@ def _what_fits(payload: bytes, size: str) -> str:
     return f"{size} holds 1 to {CAPACITY[size]} bytes; {advice}"
 
 
+def _write(payload: bytes, size: str) -> bytes:
+    return writing.write(payload, _SIDE[size])
+
+
 def _write_zxing(payload: bytes, size: str) -> bytes:
     import zxingcpp
 
@@ -106,7 +113,6 @@ def _write_zxing(payload: bytes, size: str) -> bytes:
 
 def _write_dmtx(payload: bytes, size: str) -> bytes:
     # pylibdmtx.encode draws 5 pixels a module in RGB, 15 times the work; one grey pixel a module is all there is to it.
-    # What is around libdmtx's own work, 95 of 100 parts of the time, is kept short.
     lib = _libdmtx()
     encoder = lib.dmtxEncodeCreate()
     try:
@@ -161,7 +167,9 @@ def _read_dmtx(image: Image, limit: int, timeout_ms: int) -> list[bytes]:
     return found
 
 
-_WRITERS: Final[dict[str, Callable[[bytes, str], bytes]]] = {"dmtx": _write_dmtx, "zxing": _write_zxing}
+_WRITERS: Final[dict[str, Callable[[bytes, str], bytes]]] = {
+    "pes_sim": _write, "dmtx": _write_dmtx, "zxing": _write_zxing,
+}  # fmt: skip
 _READERS: Final[dict[str, Callable[[Image, int, int], list[bytes]]]] = {"zxing": _read_zxing, "dmtx": _read_dmtx}
 
 _importing = threading.Lock()
@@ -190,7 +198,8 @@ def _libdmtx() -> Any:
         except (ImportError, OSError) as error:
             raise SymbolError(
                 f"libdmtx cannot be loaded ({error})",
-                hint="On Debian 12: sudo apt-get install libdmtx0b. Without it, engine 'zxing' still works",
+                hint="On Debian 12: sudo apt-get install libdmtx0b, and: pip install 'pes-sim[dmtx]'. "
+                "Only engine 'dmtx' needs them",
             ) from error
 
 

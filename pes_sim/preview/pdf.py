@@ -21,7 +21,6 @@ from types import TracebackType
 from typing import Any, Final, TypeVar
 
 from pes_sim.errors import PesError, UsageError
-from pes_sim.indicium import symbol
 from pes_sim.indicium.layout import Layout
 from pes_sim.preview import image, sheets
 from pes_sim.preview.document import Document
@@ -48,11 +47,10 @@ class _Pages(ABC):
 
     Everything that can be missing is looked for at once, so that no postage is spent for pages that cannot be written:
     raises `UsageError` for a `path` that cannot be written to, and, where `layout` is given, for an indicium, a slogan
-    or a logo without room; `SymbolError` where libdmtx is missing.
+    or a logo without room.
     """
 
     def __init__(self, path: Path, kind: PageKind, advert: Advert, layout: Layout | None) -> None:
-        symbol.encode(b"\0", "10x10")
         self._sheets = sheets.Sheets(kind, advert, layout)
         self._path = path
         self._pages = 0

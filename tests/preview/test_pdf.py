@@ -13,7 +13,7 @@ import pypdfium2
 import pytest
 from PIL import Image
 
-from pes_sim.errors import LayoutError, PayloadError, SymbolError, UsageError
+from pes_sim.errors import LayoutError, PayloadError, UsageError
 from pes_sim.indicium import symbol
 from pes_sim.indicium.layout import builtin
 from pes_sim.preview import document, sheets
@@ -154,16 +154,6 @@ def test_a_path_that_cannot_be_written_is_said_before_postage_is_spent(tmp_path:
     assert os.listdir(tmp_path) == []
 
 
-def test_a_missing_libdmtx_is_said_before_postage_is_spent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing() -> None:
-        raise SymbolError("libdmtx cannot be loaded")
-
-    monkeypatch.setattr(symbol, "_libdmtx", missing)
-    with pytest.raises(SymbolError):
-        PdfPages(tmp_path / "a.pdf", title="")
-    assert os.listdir(tmp_path) == []
-
-
 def test_two_files_grow_side_by_side(tmp_path: Path) -> None:
     with PdfPages(tmp_path / "a.pdf", title="") as one, PdfPages(tmp_path / "b.pdf", title="") as other:
         one.add(PIECE)
@@ -175,7 +165,7 @@ def test_two_files_grow_side_by_side(tmp_path: Path) -> None:
 
 def test_importing_the_module_loads_no_library() -> None:
     program = (
-        "import sys, pes_sim.preview.pdf; print([n for n in ('PIL', 'reportlab', 'pylibdmtx') if n in sys.modules])"
+        "import sys, pes_sim.preview.pdf; print([n for n in ('PIL', 'reportlab', 'zxingcpp') if n in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from pes_sim.cli import console
 from pes_sim.cli.arguments import build_parser
 from pes_sim.errors import PesError, UsageError
 
@@ -70,7 +71,5 @@ def _drop_output() -> None:
 
 
 def _complain(problem: PesError, code: int) -> int:
-    print(f"pes-sim: {problem.message}", file=sys.stderr)
-    if problem.hint:
-        print(f"  {problem.hint}", file=sys.stderr)
+    console.complain(problem)
     return code

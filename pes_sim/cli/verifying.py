@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _LONGEST: Final = 65536
 """Bytes of a file that may hold one payload."""
+_TEXTS: Final = ("utf-8-sig", "utf-16")
+"""What hex digits may be written in: that of Windows' shell among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +50,40 @@ class Found:
 def run_verify(options: argparse.Namespace) -> int:
     """`pes-sim verify FILE …`. 0 when every indicium is valid."""
     known = [layouts.load(options.layout)] if options.layout else None
-    results = [
-        (found, verify(found.payload, believed, known) if found.payload is not None else None)
-        for file in options.files
-        for believed in [trusted(options, file)]  # its certificates are read once for all pages
-        for found in read_file(file, options.dpi, options.expect, graded=options.grade)
-    ]
-    good = all(report is not None and report.verdict is Verdict.VALID for _, report in results)
-    if options.json:
-        print(json.dumps({"valid": good, "indicia": [_document(f, r) for f, r in results]}, indent=2))
-    else:
-        for found, report in results:
-            _show(found, report)
-        count = sum(report is not None and report.verdict is Verdict.VALID for _, report in results)
-        print(f"{count} of {len(results)} valid. Specimens: no valid postage, whatever the verdict.")
+    results: list[tuple[Found, Report | None]] = []
+    problems: list[tuple[Path, UsageError]] = []
+    for file in options.files:
+        believed = trusted(options, file)  # its certificates are read once for all pages
+        try:
+            for found in read_file(file, options.dpi, options.expect, graded=options.grade):
+                results.append((found, None if found.payload is None else verify(found.payload, believed, known)))
+        except UsageError as error:  # what the other files and the pages before it say is not lost
+            problems.append((file, error))
+    good = not problems and all(report is not None and report.verdict is Verdict.VALID for _, report in results)
+    if results:
+        _tell(options, good, results, problems)
+    console.raise_all([problem for _, problem in problems])
     return 0 if good else 1
+
+
+def _tell(
+    options: argparse.Namespace,
+    good: bool,
+    results: Sequence[tuple[Found, Report | None]],
+    problems: Sequence[tuple[Path, UsageError]],
+) -> None:
+    if options.json:
+        document = {
+            "valid": good,
+            "indicia": [_document(found, report) for found, report in results],
+            "unread": [{"file": str(file), "problem": problem.message} for file, problem in problems],
+        }
+        print(json.dumps(document, indent=2))
+        return
+    for found, report in results:
+        _show(found, report)
+    count = sum(report is not None and report.verdict is Verdict.VALID for _, report in results)
+    print(f"{count} of {len(results)} valid. Specimens: no valid postage, whatever the verdict.")
 
 
 def read_file(path: Path, dpi: int, expected: int = 1, *, graded: bool = False) -> Iterator[Found]:
@@ -70,7 +92,9 @@ def read_file(path: Path, dpi: int, expected: int = 1, *, graded: bool = False) 
     `expected`: how many symbols there are on a page at least; `graded`: with an estimate of how good each print is.
     """
     if path.suffix.lower() == ".bin":
-        yield Found(path, 1, read_bytes(path))
+        data = read_bytes(path)
+        digits = _in_hex(data)
+        yield Found(path, 1, data if digits is None else digits)
         return
     from pes_sim.indicium import grade, reading
     from pes_sim.preview import image
@@ -104,10 +128,12 @@ def read_bytes(path: Path) -> bytes:
 
 def trusted(options: argparse.Namespace, file: Path) -> Trust:
     """What `--ca`, `--psd`, `--mac-keys` and `--revoked` say, or the certificates beside the file."""
-    ca = options.ca or file.parent / "ca.pem"
-    psd = options.psd or [file.parent / "psd.pem"]
-    certified = (options.ca or ca.exists()) and (options.psd or psd[0].exists())
-    believed = trust(ca, psd, options.mac_keys) if certified else trust(None, (), options.mac_keys)
+    ca, psd = file.parent / "ca.pem", file.parent / "psd.pem"
+    believed = trust(
+        options.ca or (ca if ca.exists() else None),
+        options.psd or ([psd] if psd.exists() else []),
+        options.mac_keys,
+    )
     return replace(believed, revoked=frozenset(options.revoked)) if options.revoked else believed
 
 
@@ -217,14 +243,22 @@ def read_payload(text: str) -> bytes:
     """What a HEX|FILE argument holds. Raises `UsageError` for neither."""
     if os.path.exists(text):
         data = read_bytes(Path(text))
-        try:
-            return from_hex(data.decode("ascii"))
-        except (UnicodeDecodeError, PayloadError):
-            return data
+        digits = _in_hex(data)
+        if digits is None and data.isascii() and all(char.isprintable() or char.isspace() for char in data.decode()):
+            raise UsageError(f"{text} is text, but no hex digits", hint="0-9, a-f, blanks and line ends belong there")
+        return data if digits is None else digits
     try:
         return from_hex(text)
     except PayloadError as problem:
         raise UsageError(f"{text[:60]!r} is neither a file nor hex digits: {problem.message}") from None
+
+
+def _in_hex(data: bytes) -> bytes | None:
+    """What hex digits in a file say; None for a file of anything else."""
+    for encoding in _TEXTS:
+        with suppress(UnicodeDecodeError, PayloadError):
+            return from_hex(data.decode(encoding))
+    return None
 
 
 def _decoded(layout: Layout, payload: bytes, rows: list[Row]) -> dict[str, Any]:

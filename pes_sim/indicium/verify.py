@@ -222,8 +222,10 @@ def _mac(case: _Case) -> str:
 
 def _certificate(case: _Case) -> str:
     trust = case.trust
-    if not trust.anchor or not trust.psd_certificates:
-        raise _Failed(Verdict.NO_CERTIFICATE, "no CA or PSD certificate was given, so the signature cannot be checked")
+    missing = [name for name, given in (("CA", trust.anchor), ("PSD", trust.psd_certificates)) if not given]
+    if missing:
+        what = " and no ".join(missing)
+        raise _Failed(Verdict.NO_CERTIFICATE, f"no {what} certificate was given, so the signature cannot be checked")
     wanted, device = case.values["certificate_serial"], case.values["psd_serial"]
     checked = trust.certificate(wanted, device)
     if checked is None:

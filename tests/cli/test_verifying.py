@@ -159,7 +159,22 @@ def test_a_certificate_of_another_ca_is_not_trusted(cli: Cli, printed: Printed, 
 def test_without_a_certificate_there_is_no_verdict_on_the_signature(cli: Cli, printed: Printed, tmp_path: Path) -> None:
     (tmp_path / "psd.pem").unlink()
     assert verdict(cli, printed.bin) == "no_certificate"
+    assert "no PSD certificate was given" in cli("verify", printed.bin).out
     assert "Give --ca ca.pem and --psd psd.pem" in cli("verify", printed.bin).out
+    (tmp_path / "ca.pem").unlink()
+    assert "no CA and no PSD certificate was given" in cli("verify", printed.bin).out
+
+
+@pytest.mark.parametrize("option", ["--ca", "--psd"])
+def test_a_certificate_that_is_named_is_read_also_where_the_other_is_missing(
+    cli: Cli, printed: Printed, tmp_path: Path, option: str
+) -> None:
+    (tmp_path / "ca.pem").unlink()
+    (tmp_path / "psd.pem").unlink()
+    result = cli("verify", printed.bin, option, tmp_path / "none.pem")
+    assert (result.code, result.complaint()) == (
+        2, [f"pes-sim: {tmp_path / 'none.pem'} cannot be read: No such file or directory"]
+    )  # fmt: skip
 
 
 ALTERED = {
@@ -282,6 +297,32 @@ def test_a_file_that_cannot_be_read_is_named(
         assert says in result.complaint()[0]
 
 
+def test_a_file_that_cannot_be_read_does_not_hide_what_the_others_say(
+    cli: Cli, printed: Printed, tmp_path: Path
+) -> None:
+    (tmp_path / "empty.png").write_bytes(b"")
+    files = [tmp_path / "none.png", printed.bin, tmp_path / "empty.png", printed.png]
+    result = cli("verify", *files)
+    assert (result.code, result.out.splitlines()[-1].split(".")[0]) == (2, "2 of 2 valid")
+    assert [line for line in result.err.splitlines() if not line.startswith("  ")] == [
+        f"pes-sim: {tmp_path / 'none.png'} cannot be read: No such file or directory",
+        f"pes-sim: {tmp_path / 'empty.png'} is empty",
+    ]
+    document = json.loads(cli("verify", *files, "--json").out)
+    assert (document["valid"], len(document["indicia"])) == (False, 2)
+    assert [row["file"] for row in document["unread"]] == [str(files[0]), str(files[2])]
+    assert document["unread"][1]["problem"].endswith("empty.png is empty")
+
+
+def test_the_pages_before_a_damaged_one_are_told(cli: Cli, printed: Printed, tmp_path: Path) -> None:
+    with Image.open(printed.png) as page:
+        page.save(tmp_path / "two.tif", save_all=True, append_images=[page.rotate(90)])
+    (tmp_path / "cut.tif").write_bytes((tmp_path / "two.tif").read_bytes()[:-20_000])
+    result = cli("verify", tmp_path / "cut.tif")
+    assert (result.code, "page 1: valid" in result.out) == (2, True)
+    assert "page 2 is damaged" in result.err
+
+
 def test_a_file_without_an_end_is_not_read_to_its_end(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "zero.bin").symlink_to("/dev/zero")
     assert "has more than 65536 bytes" in cli("verify", tmp_path / "zero.bin").complaint()[0]
@@ -378,6 +419,21 @@ def test_a_file_may_hold_the_payload_or_hex_digits(cli: Cli, tmp_path: Path, mon
     assert decoded(cli, "ff")["layout"] == "ibi"  # a file of that name comes first
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_hex_digits_may_be_written_as_windows_does(cli: Cli, printed: Printed, encoding: str) -> None:
+    mark = "\ufeff" if encoding.endswith("e") else ""
+    printed.bin.write_bytes(f"{mark}{printed.payload.hex()}\r\n".encode(encoding))
+    assert decoded(cli, printed.bin)["layout"] == "imi_std"
+    assert verdict(cli, printed.bin) == "valid"
+
+
+@pytest.mark.parametrize("text", ["0x{}", "{}:", "payload {}\n", "\t{}, "])
+def test_a_file_of_other_text_is_not_taken_for_a_payload(cli: Cli, printed: Printed, text: str) -> None:
+    printed.bin.write_text(text.format(printed.payload.hex()))
+    result = cli("decode", printed.bin)
+    assert (result.code, result.complaint()[0]) == (2, f"pes-sim: {printed.bin} is text, but no hex digits")
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -391,7 +447,7 @@ def test_a_file_may_hold_the_payload_or_hex_digits(cli: Cli, tmp_path: Path, mon
         ("no/such/file.bin", "'no/such/file.bin' is neither a file nor hex digits"),
         ("/", "/ cannot be read: Is a directory"),
         ("cb" * 114, "unknown indicia version 203"),
-        ("ca", "truncated: the payload ends in field provider_id (bytes 1 to 3), 1 of 114 bytes"),
+        ("ca", "truncated: the payload ends in field provider_id (bytes 1 to 2), 1 of 114 bytes"),
         ("ca" * 113, "truncated: the payload ends in field signature"),
         ("z" * 100_000, "is neither a file nor hex digits"),
     ],

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pes_sim.cli import console
-from pes_sim.errors import LayoutError
+from pes_sim.errors import LayoutError, UsageError
 from pes_sim.indicium import bytemap
 from pes_sim.indicium import layout as layouts
 from pes_sim.indicium.document import Mistake
@@ -34,6 +34,8 @@ def run_list(options: argparse.Namespace) -> int:
 def run_show(options: argparse.Namespace) -> int:
     """`pes-sim layout show NAME|FILE`"""
     layout = layouts.load(options.layout)
+    if options.svg and options.svg.resolve() == Path(options.layout).resolve():
+        raise UsageError(f"{options.svg} is the layout itself", hint="Give the picture another name")
     if options.json:
         print(json.dumps(_document(layout), indent=2))
     else:

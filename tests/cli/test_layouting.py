@@ -71,6 +71,14 @@ def test_a_layout_is_shown_as_json_too(cli: Cli, tmp_path: Path) -> None:
     assert json.loads(cli("layout", "show", "withdrawal", "--json").out)["versions"] == []
 
 
+def test_a_picture_does_not_take_the_layouts_own_place(cli: Cli, tmp_path: Path) -> None:
+    path = changed(tmp_path / "mine.toml")
+    text = path.read_text()
+    result = cli("layout", "show", path, "--svg", tmp_path / "." / "mine.toml")
+    assert (result.code, result.complaint()[0]) == (2, f"pes-sim: {path} is the layout itself")
+    assert path.read_text() == text
+
+
 def test_an_unknown_layout_is_answered_with_the_known_ones(cli: Cli) -> None:
     result = cli("layout", "show", "imi")
     assert result.code == 2

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _LONGEST: Final = 65536
 """Bytes of a file that may hold one payload."""
+_SHORTEST_HEX: Final = 40
+"""Hex digits that are taken for a payload and not for a name: those of IBI-Lite."""
 _TEXTS: Final = ("utf-8-sig", "utf-16")
 """What hex digits may be written in: that of Windows' shell among them."""
 
@@ -87,14 +89,14 @@ def _tell(
 
 
 def read_file(path: Path, dpi: int, expected: int = 1, *, graded: bool = False) -> Iterator[Found]:
-    """The payloads of a file: its bytes for a .bin, otherwise the symbols of its pages.
+    """The payloads of a file: its bytes for a .bin, otherwise the symbols of its pages. Hex digits may stand in place
+    of a file's name.
 
     `expected`: how many symbols there are on a page at least; `graded`: with an estimate of how good each print is.
     """
-    if path.suffix.lower() == ".bin":
-        data = read_bytes(path)
-        digits = _in_hex(data)
-        yield Found(path, 1, data if digits is None else digits)
+    payload = _alone(path)
+    if payload is not None:
+        yield Found(path, 1, payload)
         return
     from pes_sim.indicium import grade, reading
     from pes_sim.preview import image
@@ -106,6 +108,16 @@ def read_file(path: Path, dpi: int, expected: int = 1, *, graded: bool = False) 
             yield Found(path, number, mark.payload, mark, _millimetres(mark, image.resolution(page)), estimate)
         if len(marks) < expected:
             yield Found(path, number, None, missing=expected - len(marks), expected=expected)
+
+
+def _alone(path: Path) -> bytes | None:
+    """The one payload of a .bin, or of hex digits in place of a file's name; None for a file of pages."""
+    if path.suffix.lower() == ".bin":
+        data = read_bytes(path)
+        digits = _in_hex(data)
+        return data if digits is None else digits
+    typed = os.fsencode(path)
+    return _in_hex(typed) if len(typed) >= _SHORTEST_HEX and not os.path.exists(path) else None
 
 
 def _millimetres(mark: Mark, resolution: tuple[float, float] | None) -> tuple[float, ...] | None:

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pes_sim.cli import main
+from pes_sim.cli.verifying import read_file
 from pes_sim.entropy import SystemEntropy
+from pes_sim.errors import UsageError
 from pes_sim.indicium import layout
 from pes_sim.preview import image
 from pes_sim.provider.pki import Pki, pem
@@ -78,6 +80,22 @@ def test_what_was_printed_is_valid_as_pdf_as_picture_and_as_bytes(cli: Cli, prin
         f"{printed.bin} page 1: valid: $0.74, 2026-01-05, PSD 1234567",
         "4 of 4 valid. Specimens: no valid postage, whatever the verdict.",
     ]
+
+
+def test_hex_digits_may_stand_in_place_of_a_files_name(
+    cli: Cli, printed: Printed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # with the certificates
+    digits = printed.payload.hex()
+    for text in (digits, digits.upper(), f"{digits[:100]} {digits[100:]}", digits + "00" * 200):
+        assert verdict(cli, Path(text)) == ("valid" if len(text) < 300 else "wrong_length")
+    assert verdict(cli, Path(IBI_LITE.hex())) == "unknown_scheme"
+    assert "cannot be read: No such file" in cli("verify", "abcdef12").complaint()[0]
+    assert "cannot be read: No such file" in cli("verify", digits[:200] + "0x").complaint()[0]
+    with pytest.raises(UsageError, match="cannot be read: No such file"):
+        list(read_file(Path("\udcff" * 40), 300))  # a name that is no UTF-8
+    (tmp_path / digits).write_bytes(b"")
+    assert "is empty" in cli("verify", digits).complaint()[0]  # a file of that name comes first
 
 
 def test_as_json_every_check_is_there(cli: Cli, printed: Printed) -> None:

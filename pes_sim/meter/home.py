@@ -230,17 +230,24 @@ def open_home(directory: Path) -> MeterHome:
         finally:
             lock.release()
     config = read_config(directory)
-    clock: Clock = StoredClock(directory / "clock.json") if config.clock == "virtual" else SystemClock()
     try:
         log = [name for name in os.listdir(directory / "psd") if name.endswith(".seg")]
     except OSError as problem:
         raise IntegrityError(f"{directory / 'psd'} cannot be read: {problem.strerror}", hint=RESTORE) from None
     if not log:
         raise IntegrityError(f"{directory / 'psd'} holds no log: the PSD's registers are gone", hint=RESTORE)
-    home = MeterHome(directory, config, clock)
-    if replacing.is_unfinished(directory):  # another process has begun to restore it since, and was cut off
+    home = MeterHome(directory, config, SystemClock())
+    try:
+        if replacing.is_unfinished(directory):  # another process has begun to restore it since, and was cut off
+            home.close()
+            return open_home(directory)
+        # Whoever held the directory until now may have moved its clock, or restored another meter.
+        home.config = read_config(directory)
+        if home.config.clock == "virtual":
+            home.clock = StoredClock(directory / "clock.json")
+    except BaseException:
         home.close()
-        return open_home(directory)
+        raise
     return home
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from pes_sim.bench import place
+from pes_sim.bench.place import CONTROL_FILE
 from pes_sim.clock import HOUR, SystemClock, VirtualClock
 from pes_sim.errors import (
     BadCertificate,
@@ -146,8 +146,8 @@ def test_a_second_process_is_told_who_has_the_meter(directory: Path) -> None:
 def test_a_meter_that_is_served_names_the_command_that_moves_it(tmp_path: Path) -> None:
     directory = copy_of_a_meter(tmp_path / "the meter")
     with VirtualMeter(directory):
-        assert home.CONTROL_FILE == place.CONTROL_FILE
-        (directory / home.CONTROL_FILE).write_text("{}")
+        assert home.CONTROL_FILE == CONTROL_FILE
+        (directory / CONTROL_FILE).write_text("{}")
         assert f"pes-sim bench '{directory}' --help" in refused(directory, DirectoryInUse).hint
 
 

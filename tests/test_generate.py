@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -18,9 +19,9 @@ from pes_sim.link.events import EVENTS
 from pes_sim.meter.services import OWN
 from pes_sim.postal.assessment import Verdict as OfTheOffice
 from pes_sim.psd.fields import FIELDS
-from pes_sim.psd.lifecycle import Lock
+from pes_sim.psd.lifecycle import Lock, State
 from pes_sim.psd.locks import LOCKS
-from pes_sim.psd.services import SERVICES
+from pes_sim.psd.services import SERVICES, Service
 from pes_sim.statuses import FACTS, OF_THE_PROTOCOL
 from tools.errors_page import CLASSES, VERDICTS, docstring, facts
 from tools.generate import FILES, SECTIONS, generate
@@ -145,13 +146,33 @@ def test_a_status_without_an_exception_of_its_own_is_explained_all_the_same(stat
     assert about(status).startswith(f"* {OF_THE_PROTOCOL[status]}\n" if status else f"* {OF_THE_PROTOCOL[status]}")
 
 
-def test_every_service_that_names_a_status_is_named_with_it() -> None:
-    for service in (*SERVICES, *OWN):
-        for status in service.statuses:
-            whose = "the PSD" if service in SERVICES else "the meter"
-            many = re.search(rf"every service of {whose}( but ([^;.]*))?", about(status))
-            named = f"`{service.name}`" in (many[2] or "" if many else about(status))
-            assert named is not bool(many), f"{service.name}: {status}"
+def said_to_answer(status: Status, family: str, services: Sequence[Service]) -> set[str]:
+    """The services of a family that the page names with a status."""
+    answer = about(status).splitlines()[-1].split(". Over a port")[0]
+    own = {service.name for service in services}
+    for part in answer.split("; "):
+        names = set(re.findall(r"`(\w+)`", part))
+        if f"every service of {family}" in part:
+            return own - names
+        if "every service of" not in part and names <= own:
+            return names
+    return set()
+
+
+@pytest.mark.parametrize("status", [s for s in Status if any(s in service.statuses for service in (*SERVICES, *OWN))])
+def test_just_the_services_that_refuse_with_a_status_are_named_with_it(status: Status) -> None:
+    for family, services in (("the PSD", SERVICES), ("the meter", OWN)):
+        answering = {service.name for service in services if status in service.statuses}
+        if status is Status.LOCKED_ROLLBACK_FOUND:  # by itself; and as the reason of a lock, like the others
+            answering |= {service.name for service in services if State.LOCKED not in service.states}
+        assert said_to_answer(status, family, services) == answering
+
+
+@pytest.mark.parametrize("lock", Lock)
+def test_a_lock_is_answered_to_whatever_a_locked_device_does_not_do(lock: Lock) -> None:
+    answering = {service.name for service in SERVICES if State.LOCKED not in service.states}
+    assert answering <= said_to_answer(LOCKS[lock].status, "the PSD", SERVICES)
+    assert "dispense" in answering
 
 
 @pytest.mark.parametrize("lock", Lock)

@@ -757,7 +757,7 @@ def test_a_meter_may_move_in_with_other_files(tmp_path: Path) -> None:
 
 STAGES = [
     "pes_sim.provider.centre.Pki",
-    "pes_sim.provider.centre.open_engine",
+    "pes_sim.provider.books.open_engine",
     "pes_sim.virtual.create_home",
     "pes_sim.meter.home.write_atomically",
     "pes_sim.meter.home.Psd.execute",

@@ -33,11 +33,12 @@ class Look:
     dpi: int = 300
     advert: Advert = NO_ADVERT
 
-    def open(self, path: Path, title: str, layout: Layout | None) -> PdfPages | PicturePages:
+    def open(self, path: Path, title: str, layout: Layout | None, *, paid: bool = True) -> PdfPages | PicturePages:
         """The file to put pieces into; see `open_pages`."""
         return open_pages(
-            path, form=self.form, dpi=self.dpi, title=title, kind=self.kind, advert=self.advert, layout=layout
-        )
+            path, form=self.form, dpi=self.dpi, title=title, kind=self.kind, advert=self.advert, layout=layout,
+            paid=paid,
+        )  # fmt: skip
 
 
 def look_of(options: argparse.Namespace) -> Look:

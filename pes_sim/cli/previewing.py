@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from pes_sim.cli import paging
+from pes_sim.cli import console, paging
 from pes_sim.cli.printing import request_id
 from pes_sim.cli.verifying import read_payload
 from pes_sim.errors import PayloadError, UsageError
@@ -56,8 +56,10 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("--piece is a meter's", hint="Give --meter DIR with it")
     look = paging.look_of(options)
     count = 0
-    with look.open(options.out, "Specimen indicia", None) as pages:
+    with console.held() as interruption, look.open(options.out, "Specimen indicia", None, paid=False) as pages:
         for imprint in _pieces(options, look):
+            if interruption.asked:
+                raise KeyboardInterrupt
             pages.add(imprint)
             count += 1
     print(f"{count} piece{'s' if count != 1 else ''} on {pages.pages} page{'s' if pages.pages != 1 else ''} "

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pes_sim.cli import previewing
 from pes_sim.indicium import symbol
-from pes_sim.preview import image
+from pes_sim.preview import image, imprint
 from pes_sim.preview.stationery import KINDS, NAMES
 from pes_sim.virtual import VirtualMeter
 from tests.cli.conftest import HEADER, Cli, letters
@@ -192,6 +194,32 @@ def test_a_bad_line_is_named(cli: Cli, tmp_path: Path, line: str, says: str) -> 
     (tmp_path / "p.jsonl").write_text(f'{{"payload_hex": "{PAYLOAD}"}}\n{line}\n')
     complaint = cli("preview", tmp_path / "p.jsonl", "--out", tmp_path / "a.pdf").complaint()
     assert f"p.jsonl, line 2: {says}" in complaint[0]
+
+
+@pytest.mark.parametrize("form", ["pdf", "svg"])
+def test_a_bad_line_leaves_the_file_of_yesterday(cli: Cli, tmp_path: Path, form: str) -> None:
+    (tmp_path / f"a.{form}").write_bytes(b"yesterday's")
+    (tmp_path / "p.jsonl").write_text(f'{{"payload_hex": "{PAYLOAD}"}}\n' * 3 + "{\n")
+    assert "line 4" in cli("preview", tmp_path / "p.jsonl", "--out", tmp_path / f"a.{form}").complaint()[0]
+    assert (tmp_path / f"a.{form}").read_bytes() == b"yesterday's"
+    assert sorted(os.listdir(tmp_path)) == [f"a.{form}", "p.jsonl"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_preview_leaves_the_file_of_yesterday(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    real = imprint.of_payload
+
+    def interrupted(*what: Any, **besides: Any) -> Any:
+        os.kill(os.getpid(), number)
+        return real(*what, **besides)
+
+    (tmp_path / "a.pdf").write_bytes(b"yesterday's")
+    monkeypatch.setattr("pes_sim.cli.previewing.of_payload", interrupted)
+    assert cli("preview", "--out", tmp_path / "a.pdf").code == 130
+    assert (tmp_path / "a.pdf").read_bytes() == b"yesterday's"
+    assert os.listdir(tmp_path) == ["a.pdf"]
 
 
 def test_files_that_cannot_be_read_are_named(cli: Cli, tmp_path: Path) -> None:

@@ -63,10 +63,11 @@ def _advert(options: argparse.Namespace) -> Advert:
     if options.logo is None:
         return Advert(slogan=options.slogan) if options.slogan else NO_ADVERT
     logo = read_logo(options.logo)
-    said = logo.info.get("dpi", (0, 0))[0]
-    dpi = options.logo_dpi or (round(said) if round(said) in image.DPI else 300)
-    check_resolution(dpi)
-    return Advert(logo=logo, dpi=float(dpi))
+    if options.logo_dpi:
+        check_resolution(options.logo_dpi)
+        return Advert(logo=logo, dpi=options.logo_dpi)
+    across, down = (round(dots) for dots in logo.info.get("dpi", (0, 0)))
+    return Advert(logo=logo, dpi=(across, down) if across in image.DPI and down in image.DPI else 300)
 
 
 def read_logo(path: Path) -> Image:

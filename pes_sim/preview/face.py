@@ -22,6 +22,7 @@ from pes_sim.indicium.sizes import CAPACITY, SQUARES
 from pes_sim.indicium.symbol import Symbol
 from pes_sim.preview import block
 from pes_sim.preview.fonts import BOLD, REGULAR, fit, width
+from pes_sim.preview.image import Resolution, both_ways
 from pes_sim.preview.imprint import Imprint, routing, zip_code
 from pes_sim.preview.marks import GREY, Box, Logo, Mark, Rectangles, Text
 from pes_sim.preview.stationery import INCH, Barcode, PageKind, Place
@@ -69,12 +70,12 @@ _WHERE: Final = {
 class Advert:
     """What a customer prints left of the indicium: a slogan of up to four lines, or a logo; never in the clear zone.
 
-    `dpi`: dots of the logo to an inch, which say how large it is.
+    `dpi`: of the logo, which says how large it is.
     """
 
     slogan: str = ""
     logo: Image | None = None
-    dpi: float = 300.0
+    dpi: Resolution = 300.0
 
 
 NO_ADVERT: Final = Advert()
@@ -152,7 +153,8 @@ def _check_advert(advert: Advert, page: PageKind, zone: Box) -> None:
 
 def _advert_size(advert: Advert) -> tuple[float, float]:
     if advert.logo is not None:
-        return advert.logo.width * INCH / advert.dpi, advert.logo.height * INCH / advert.dpi
+        dots_across, dots_down = both_ways(advert.dpi)
+        return advert.logo.width * INCH / dots_across, advert.logo.height * INCH / dots_down
     lines = _slogan_lines(advert)
     return max(width(fit(line, BOLD, _SLOGAN, 10_000), BOLD, _SLOGAN) for line in lines), len(lines) * _SLOGAN * 1.2
 

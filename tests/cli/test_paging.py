@@ -56,6 +56,8 @@ def test_a_logo_is_as_large_as_its_file_or_the_user_says(cli: Cli, tmp_path: Pat
     finer = png(tmp_path / "a.png", wide, dpi=(200, 200))
     assert "4.25 x 0.50 in would enter the clear zone" in preview(cli, tmp_path, "--logo", finer)[0]
     assert "2.83 x 0.33 in" in preview(cli, tmp_path, "--logo", png(tmp_path / "b.png", wide))[0]
+    fax = png(tmp_path / "f.png", wide, dpi=(200, 100))
+    assert "4.25 x 1.00 in would enter the clear zone" in preview(cli, tmp_path, "--logo", fax)[0]
     odd = png(tmp_path / "c.png", wide, dpi=(1, 1))  # no resolution that a logo has
     assert cli("preview", PAYLOAD, "--logo", odd, "--logo-dpi", 600, "--out", tmp_path / "x.pdf").code == 0
     assert "9000 dpi is no useful resolution" in preview(cli, tmp_path, "--logo", odd, "--logo-dpi", 9000)[0]

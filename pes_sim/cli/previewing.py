@@ -12,18 +12,17 @@ from typing import Any, Final
 from pes_sim.cli import console, paging
 from pes_sim.cli.printing import request_id
 from pes_sim.cli.verifying import read_payload
-from pes_sim.errors import PayloadError, UsageError
+from pes_sim.errors import PayloadError, PesError, UsageError
 from pes_sim.indicium import layout as layouts
 from pes_sim.indicium.api import from_hex
 from pes_sim.indicium.layout import Layout
 from pes_sim.meter.job import JobPiece
+from pes_sim.preview import pieces
 from pes_sim.preview.imprint import Imprint, of_payload, serial
 from pes_sim.preview.stationery import KINDS, Arrangement
 from pes_sim.psd.owned import read_regular
 from pes_sim.psd.piece import PieceKind
 from pes_sim.virtual import VirtualMeter, create
-
-_BY_LABEL: Final = {kind.label: kind for kind in PieceKind}
 
 _SEED: Final = "pes-sim preview"
 _SENDER: Final = ("PES-SIM MAIL ROOM", "1 SIMULATION PLAZA", "WASHINGTON DC 20260")
@@ -97,7 +96,7 @@ def of_meter(directory: Path, piece: int | None) -> Iterator[Imprint]:
                 code = entry["reference"].decode(errors="replace")
                 asked = known.get(entry["request_id"])
                 yield of_payload(
-                    entry["indicium"], layout, kind=_BY_LABEL[entry["piece_kind"]], meter_serial=serial(info),
+                    entry["indicium"], layout, kind=pieces.KINDS[entry["piece_kind"]], meter_serial=serial(info),
                     origin_zip=info["licensing_zip"], **_counted(layout, entry["piece_count"]),
                     reference=f"Department {code} {departments.get(code, '')}".strip(), **_besides(asked),
                 )  # fmt: skip
@@ -138,10 +137,16 @@ def _besides(asked: JobPiece | None) -> dict[str, Any]:
 
 
 def _of_payloads(text: str, layout: str, kind: str, stated: bool) -> Iterator[Imprint]:
-    drawn_as = {"kind": _BY_LABEL[kind.replace("-", " ")]} if kind else {}
-    for payload, said in _payloads(text):
-        of = layouts.load(layout) if layout else _recognised(payload, stated)
-        yield of_payload(payload, of, **(_kind_said(said) | drawn_as))
+    drawn_as = {"kind": pieces.KINDS[kind.replace("-", " ")]} if kind else {}
+    own = layouts.load(layout) if layout else None
+    for where, payload, said in _payloads(text):
+        try:
+            of = own or pieces.layout_of(said) or _recognised(payload, stated)
+            imprint = of_payload(payload, of, **(pieces.besides(said) | drawn_as))
+        except PesError as problem:
+            problem.message = f"{where}{problem.message}"
+            raise
+        yield imprint
 
 
 def _recognised(payload: bytes, stated: bool) -> Layout:
@@ -151,16 +156,17 @@ def _recognised(payload: bytes, stated: bool) -> Layout:
     return statement if is_one else layouts.recognise(payload)
 
 
-def _payloads(text: str) -> Iterator[tuple[bytes, Mapping[str, Any]]]:
-    """Those of a file of JSON lines, with what each says besides; or the one payload that HEX|FILE is."""
+def _payloads(text: str) -> Iterator[tuple[str, bytes, Mapping[str, Any]]]:
+    """Those of a file of JSON lines, each with where it is and what its line says; or the one that HEX|FILE is."""
     if not text.endswith(".jsonl"):
-        yield read_payload(text), {}
+        yield "", read_payload(text), {}
         return
     try:
         with Path(text).open(encoding="utf-8") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
-                    yield _from_line(line, f"{text}, line {number}")
+                    where = f"{text}, line {number}: "
+                    yield where, *_from_line(line, where)
     except OSError as problem:
         raise UsageError(f"{text} cannot be read: {problem.strerror}") from None
     except UnicodeDecodeError:
@@ -172,15 +178,10 @@ def _from_line(line: str, where: str) -> tuple[bytes, Mapping[str, Any]]:
         said = json.loads(line)
         return from_hex(said["payload_hex"]), said
     except PayloadError as problem:
-        raise UsageError(f"{where}: {problem.message}", hint=problem.hint) from None
+        raise UsageError(f"{where}{problem.message}", hint=problem.hint) from None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         hint = "A line is as in demo-out/pieces.jsonl, or in the attachment of a PDF that was printed here"
-        raise UsageError(f'{where}: no JSON object with a "payload_hex"', hint=hint) from None
-
-
-def _kind_said(said: Mapping[str, Any]) -> dict[str, PieceKind]:
-    found = _BY_LABEL.get(str(said.get("kind")))
-    return {"kind": found} if found else {}
+        raise UsageError(f'{where}no JSON object with a "payload_hex"', hint=hint) from None
 
 
 # --- made-up ones ----------------------------------------------------------------------------------------------------

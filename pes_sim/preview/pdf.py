@@ -19,12 +19,12 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from pes_sim.errors import PesError, UsageError
 from pes_sim.indicium import symbol
 from pes_sim.indicium.layout import Layout
-from pes_sim.preview import image, placing, sheets
+from pes_sim.preview import image, pieces, placing, sheets
 from pes_sim.preview.document import Document
 from pes_sim.preview.drawing import NOTICE
 from pes_sim.preview.face import NO_ADVERT, Advert
@@ -35,7 +35,7 @@ from pes_sim.preview.stationery import USUAL, PageKind
 __all__ = ["ATTACHED", "FORMS", "Imprint", "PdfPages", "PicturePages", "open_pages"]
 
 ATTACHED: Final = "pieces.jsonl"
-"""The name of the PDF's attachment: a JSON object a line, each a piece, its payload in hexadecimal digits."""
+"""The name of the PDF's attachment: a JSON object a line, each a piece; see `pieces`."""
 FORMS: Final = ("pdf", "png", "svg")
 
 _BROKEN: Final = "{} is not written: a page of it could not be"
@@ -194,7 +194,7 @@ class PdfPages(_Pages):
             self._document = Document(self._file, _information(title), ATTACHED, path.parent)
 
     def _note(self, imprint: Imprint) -> None:
-        self._document.attach(_line(imprint, self._pages + 1))
+        self._document.attach(pieces.line(imprint, self._pages + 1))
 
     def _put(self, page: Page) -> None:
         self._document.add(page)
@@ -297,18 +297,6 @@ def _information(title: str) -> dict[str, str]:
         "Author": "pes_sim",
         "Creator": "pes_sim",
         "Producer": "pes_sim",
-    }
-
-
-def _line(imprint: Imprint, page: int) -> dict[str, Any]:
-    """A piece in the attachment: what it is, its payload, and the payload's fields."""
-    values = imprint.layout.unpack(imprint.payload).values
-    return {
-        "page": page,
-        "kind": imprint.kind.label,
-        "layout": imprint.layout.name,
-        "payload_hex": imprint.payload.hex(),
-        "fields": {name: value.hex() if isinstance(value, bytes) else value for name, value in values.items()},
     }
 
 

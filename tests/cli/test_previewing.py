@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pes_sim.cli import previewing
+from pes_sim.indicium import layout as layouts
 from pes_sim.indicium import symbol
 from pes_sim.preview import image, imprint
 from pes_sim.preview.stationery import KINDS, NAMES
@@ -146,6 +147,44 @@ def test_the_attachment_of_a_pdf_is_drawn_again(cli: Cli, tmp_path: Path) -> Non
     ]
 
 
+@pytest.mark.parametrize("layout", ["imi_std", "imi_min"])
+def test_what_was_printed_is_drawn_again_dot_for_dot(cli: Cli, tmp_path: Path, layout: str) -> None:
+    """Addresses, sender, department, licensing ZIP Code and meter, which no payload of IMI-MIN has."""
+    meter = tmp_path / "m1"
+    assert cli("meter", "new", meter, "--layout", layout, "--refill", 10).code == 0
+    row = 'today,100,first_class_letter,1,62701-1234-56,Hello,,"ACME|1 MAIN ST|SPRINGFIELD IL","BROTHERS INC|NEW YORK"'
+    printed(cli, meter, tmp_path, row, "today,100,first_class_letter,2,10001,,,,")
+    lines = attached(tmp_path / "printed.pdf")
+    (tmp_path / "p.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    assert cli("preview", tmp_path / "p.jsonl", "--out", tmp_path / "again.pdf").code == 0
+    drawn, again = (list(image.pages(tmp_path / f"{name}.pdf", 100)) for name in ("printed", "again"))
+    assert [page.tobytes() for page in again] == [page.tobytes() for page in drawn]
+    assert attached(tmp_path / "again.pdf") == lines
+
+
+def test_a_line_of_a_layout_of_ones_own_is_drawn_by_its_file(cli: Cli, tmp_path: Path) -> None:
+    own = (Path(layouts.__file__).parent / "layouts" / "imi_std.toml").read_text("utf-8")
+    (tmp_path / "own.toml").write_text(own.replace('symbol = "44x44"', 'symbol = "52x52"'))
+    assert cli("preview", PAYLOAD, "--layout", tmp_path / "own.toml", "--out", tmp_path / "a.pdf").code == 0
+    (tmp_path / "p.jsonl").write_text(json.dumps(attached(tmp_path / "a.pdf")[0]))
+    complaint = cli("preview", tmp_path / "p.jsonl", "--out", tmp_path / "b.pdf").complaint()
+    assert complaint[0].endswith("p.jsonl, line 1: its layout 'imi_std' is not one of those built in")
+    words = ("preview", tmp_path / "p.jsonl", "--layout", tmp_path / "own.toml", "--out", tmp_path / "b.pdf")
+    assert cli(*words).code == 0
+    drawn, again = (next(image.pages(tmp_path / name)).tobytes() for name in ("a.pdf", "b.pdf"))
+    assert drawn == again
+
+
+def test_a_piece_with_postage_is_no_date_correction(cli: Cli, tmp_path: Path) -> None:
+    says = "a piece of $0.74 is no date correction, which is of no value"
+    words = (PAYLOAD, "--as", "date-correction", "--out", tmp_path / "a.pdf")
+    assert cli("preview", *words).complaint()[0] == f"pes-sim: {says}"
+    (tmp_path / "p.jsonl").write_text(json.dumps({"payload_hex": PAYLOAD, "kind": "date correction"}))
+    complaint = cli("preview", tmp_path / "p.jsonl", "--out", tmp_path / "a.pdf").complaint()
+    assert complaint[0].endswith(f"p.jsonl, line 1: {says}")
+    assert not (tmp_path / "a.pdf").exists()
+
+
 def test_a_payload_of_a_layout_of_ones_own(cli: Cli, tmp_path: Path) -> None:
     payload = (bytes([150]) + bytes(37) + b"99" + bytes(56)).hex()
     complaint = cli("preview", payload, "--layout", VECTORS / "vendor_layout.toml", "--out", tmp_path / "p.svg")
@@ -188,6 +227,9 @@ def test_postage_is_no_statement_and_a_statement_no_postage(cli: Cli, tmp_path: 
         ("[]", 'no JSON object with a "payload_hex"'),
         ('{"payload_hex": 7}', 'no JSON object with a "payload_hex"'),
         ('{"payload_hex": "7"}', "1 hex digits are no whole number of bytes"),
+        ('{"payload_hex": "c9"}', "truncated"),
+        (f'{{"payload_hex": "{PAYLOAD}", "printed": {{"to": 1}}}}', "\"printed\" has 'to', which no piece has"),
+        (f'{{"payload_hex": "{PAYLOAD}", "printed": {{"destination": "x"}}}}', "destination 'x' is not a ZIP Code"),
     ],
 )
 def test_a_bad_line_is_named(cli: Cli, tmp_path: Path, line: str, says: str) -> None:

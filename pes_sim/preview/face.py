@@ -56,6 +56,7 @@ NOTES: Final = (
 """Along the lower edge: the first that has room."""
 _LARGEST_TEXT: Final = 11.0  # of an address; a long line makes all of it smaller
 _SMALLEST_TEXT: Final = 4.5  # at which the widest line that a mail job allows has room on a label
+_ROUNDED: Final = 1 - 1e-9  # so that a line as wide as its room is not a bit wider, and cut
 _SLOGAN: Final = 12.0
 _SLOGAN_LINES: Final = 4
 _WHERE: Final = {
@@ -201,7 +202,7 @@ def _addressee(imprint: Imprint, page: PageKind, box: Box) -> Iterator[Mark]:
     step = min(15.0, (top - box.bottom) / len(lines))
     address = [line for line in lines if line != imprint.text]  # the customer's own line is cut instead
     widest = max([1.0, *(width(fit(line, REGULAR, 1, 10_000), REGULAR, 1) for line in address)])
-    size = max(_SMALLEST_TEXT, min(_LARGEST_TEXT, step * 0.82, box.width / widest))
+    size = max(_SMALLEST_TEXT, min(_LARGEST_TEXT, step * 0.82, box.width / widest * _ROUNDED))
     for number, line in enumerate(lines):
         yield Text(box.left, top - size - step * number, REGULAR, size, fit(line, REGULAR, size, box.width))
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from pes_sim.cli import paging
 from pes_sim.cli.verifying import read_payload
 from pes_sim.errors import UsageError
 from pes_sim.indicium import layout as layouts
@@ -25,6 +26,7 @@ def run(options: argparse.Namespace) -> int:
     if write is None:
         raise UsageError(f"{options.out} names no format", hint=f"It ends in {', '.join(drawing.FORMATS)}")
     placing.check(options.out)
+    paging.check_out(options.out, options.payload, options.layout)
     payload, layout = _asked(options)
     picture = drawing.draw(payload, layout, dpi=options.dpi, dots=options.dots)
     drawing.check_reads(picture, payload)

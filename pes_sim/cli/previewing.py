@@ -53,6 +53,7 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("both a payload and a meter are given", hint="Give one of them, or neither for made-up pieces")
     if options.piece is not None and options.meter is None:
         raise UsageError("--piece is a meter's", hint="Give --meter DIR with it")
+    paging.check_out(options.out, options.payload, options.logo, options.layout)
     look = paging.look_of(options)
     count = 0
     with console.held() as interruption, look.open(options.out, "Specimen indicia", None, paid=False) as pages:

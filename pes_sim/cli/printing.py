@@ -51,6 +51,7 @@ def run(options: argparse.Namespace) -> int:
     """`pes-sim print --meter DIR --job FILE.csv --out FILE.pdf`"""
     if options.out.exists() and not (options.out.is_file() or options.out.is_dir()):
         raise UsageError(f"{options.out} is a device or a pipe", hint="Give the name of a PDF file")
+    paging.check_out(options.out, options.job, options.logo)
     look = paging.look_of(options)
     with VirtualMeter(options.meter, failing_self_tests=options.fail_self_test) as meter:
         job_id, pieces = _load(options, meter)

@@ -19,8 +19,10 @@ from pes_sim.indicium.layout import Layout
 from pes_sim.meter.job import JobPiece
 from pes_sim.preview import pieces
 from pes_sim.preview.imprint import Imprint, of_payload, serial
+from pes_sim.preview.lastword import last_word
 from pes_sim.preview.stationery import KINDS, Arrangement
-from pes_sim.psd.owned import read_regular
+from pes_sim.psd.lifecycle import State
+from pes_sim.psd.owned import quoted, read_regular
 from pes_sim.psd.piece import PieceKind
 from pes_sim.virtual import VirtualMeter, create
 
@@ -69,6 +71,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _pieces(options: argparse.Namespace, look: paging.Look) -> Iterator[Imprint]:
+    if options.meter is not None and look.kind.arrangement is Arrangement.STATEMENT:
+        if options.piece is not None:
+            raise UsageError("a withdrawal statement is of no piece", hint="Leave out --piece")
+        return of_withdrawn(options.meter)
     if options.meter is not None:
         return of_meter(options.meter, options.piece)
     if options.payload is not None:
@@ -103,6 +109,16 @@ def of_meter(directory: Path, piece: int | None) -> Iterator[Imprint]:
                 )  # fmt: skip
     if piece is not None and not found:
         raise UsageError(f"{directory} has no piece {piece}", hint="Its log no longer has it, or never had")
+
+
+def of_withdrawn(directory: Path) -> Iterator[Imprint]:
+    """The signed statement of a meter that was withdrawn. Raises `UsageError` for one that was not."""
+    with VirtualMeter(directory) as meter:
+        if meter.status().state != State.WITHDRAWN:
+            hint = f"It states one at the end of its service: pes-sim meter withdraw {quoted(directory)}"
+            raise UsageError(f"{directory} has stated no withdrawal", hint=hint)
+        info = meter.info()
+        yield last_word(meter.statement(), meter_serial=serial(info), origin_zip=info["licensing_zip"])
 
 
 def _counted(layout: Layout, count: int) -> dict[str, int]:

@@ -119,6 +119,31 @@ def test_a_layout_without_a_piece_count_has_the_logs(cli: Cli, tmp_path: Path) -
     assert attached(tmp_path / "a.pdf")[0]["layout"] == "imi_min"
 
 
+@pytest.mark.parametrize("form", ["pdf", "png", "svg"])
+def test_the_signed_statement_of_a_withdrawn_meter_is_drawn(cli: Cli, tmp_path: Path, form: str) -> None:
+    meter, out = tmp_path / "our m1", tmp_path / f"w.{form}"
+    assert cli("meter", "new", meter, "--zip", "20260", "--refill", 10).code == 0
+    words = ("preview", "--meter", meter, "--page", "withdrawal", "--out", out)
+    assert cli(*words).complaint() == [
+        f"pes-sim: {meter} has stated no withdrawal",
+        f"  It states one at the end of its service: pes-sim meter withdraw '{meter}'",
+    ]
+    printed(cli, meter, tmp_path, "today,100,first_class_letter,1,10001,,,,")
+    assert cli("meter", "withdraw", meter).code == 0
+    assert "is of no piece" in cli(*words, "--piece", 1).complaint()[0]
+    assert cli(*words).code == 0
+    with VirtualMeter(meter) as opened:
+        statement, info = opened.statement(), opened.info()
+    if form != "svg":
+        assert symbol.read(next(image.pages(out))) == [statement], "who scans it can check the signature"
+    if form == "pdf":
+        text = text_of(out)
+        for part in ("SPECIMEN — NOT VALID POSTAGE", f"PSD 99S1{info['psd_serial']:010d}", "$9.26", "$0.74",
+                     "TEST CUSTOMER", "control sum", statement[-64:].hex()[:64]):  # fmt: skip
+            assert part in text
+        assert payloads_of(attached(out)) == [statement]
+
+
 # --- somebody's payloads ---------------------------------------------------------------------------------------------
 
 

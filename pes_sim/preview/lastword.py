@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from pes_sim.clock import iso
 from pes_sim.errors import UsageError
+from pes_sim.indicium.codings import Value
 from pes_sim.indicium.layout import Indicium, Layout, Row
 from pes_sim.indicium.sizes import CAPACITY
 from pes_sim.preview.imprint import Imprint
@@ -19,8 +20,13 @@ from pes_sim.psd import messages
 from pes_sim.psd.fields import BY_NAME
 
 KIND: Final = "withdrawal_statement"
+_MEANINGS: Final = {
+    "amount_mills": "What was left, and is paid back",
+    "device_time": "The device's clock, UTC",
+    "signature": "ECDSA P-256 with SHA-256 over the COSE Sig_structure, r then s, by the PSD's message key",
+}
+"""Of fields that other messages have for something else, or that are shown otherwise than they are sent."""
 _SIGNATURE: Final = 64  # the last bytes of a COSE_Sign1 by ES256
-_SAID: Final = "ECDSA P-256 with SHA-256 over the COSE Sig_structure, r then s, by the PSD's message key"
 
 
 class StatedLayout(Layout):
@@ -42,10 +48,13 @@ class StatedLayout(Layout):
     def describe(self, payload: bytes) -> list[Row]:
         """The fields for people, and the signature."""
         shown = {**self._values, "device_time": iso(self._values["device_time"])}
-        rows = [Row(name, 0, 0, b"", value, "mills" if name.endswith("_mills") else "", BY_NAME[name].meaning, "", "")
-                for name, value in shown.items()]  # fmt: skip
         signature = payload[-_SIGNATURE:]
-        return [*rows, Row("signature", 0, _SIGNATURE, signature, signature, "", _SAID, "", "")]
+        return [*(_row(name, value) for name, value in shown.items()), _row("signature", signature)]
+
+
+def _row(name: str, value: Value) -> Row:
+    meaning = _MEANINGS.get(name) or BY_NAME[name].meaning
+    return Row(name, 0, 0, b"", value, "mills" if name.endswith("_mills") else "", meaning, "", "")
 
 
 def last_word(message: bytes, **known: Any) -> Imprint:

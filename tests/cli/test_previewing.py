@@ -139,8 +139,10 @@ def test_the_signed_statement_of_a_withdrawn_meter_is_drawn(cli: Cli, tmp_path: 
     if form == "pdf":
         text = text_of(out)
         for part in ("SPECIMEN — NOT VALID POSTAGE", f"PSD 99S1{info['psd_serial']:010d}", "$9.26", "$0.74",
-                     "TEST CUSTOMER", "control sum", statement[-64:].hex()[:64]):  # fmt: skip
+                     "TEST CUSTOMER", "control sum", "What was left, and is paid back",
+                     statement[-64:].hex()[:64]):  # fmt: skip
             assert part in text
+        assert "Amount of a refill" not in text, "as the same field means in other messages"
         assert payloads_of(attached(out)) == [statement]
 
 

@@ -10,7 +10,6 @@ from datetime import date
 from typing import Any, Final
 
 from pes_sim.clock import iso
-from pes_sim.errors import UsageError
 from pes_sim.indicium.codings import Value
 from pes_sim.indicium.layout import Indicium, Layout, Row
 from pes_sim.indicium.sizes import CAPACITY
@@ -33,12 +32,10 @@ class StatedLayout(Layout):
     """Takes the place of a layout for one statement: its fields are those of the message, wherever they lie in it."""
 
     def __init__(self, message: bytes) -> None:
-        """Raises `BadMessage` for what is no such statement, `UsageError` for one that no symbol holds."""
+        """Raises `BadMessage` for what is no such statement."""
         self._values = messages.peek(message, KIND)[1]
-        fits = [size for size, most in CAPACITY.items() if most >= len(message)]
-        if not fits:
-            raise UsageError(f"a statement of {len(message)} bytes has no room in a symbol")
-        self.name, self.construct, self.symbol = KIND, CONSTRUCT, fits[0]
+        self.name, self.construct = KIND, CONSTRUCT
+        self.symbol = next(size for size, most in CAPACITY.items() if most >= len(message))  # its fields have limits
         self.versions, self.text, self.length = range(0), (), len(message)
 
     def unpack(self, payload: bytes) -> Indicium:

@@ -6,12 +6,13 @@ import argparse
 import json
 from typing import Any
 
-from pes_sim.cli import console
+from pes_sim.cli import console, paging
 from pes_sim.errors import LayoutError
 from pes_sim.indicium import bytemap
 from pes_sim.indicium import layout as layouts
 from pes_sim.indicium.document import Mistake
 from pes_sim.indicium.layout import Layout
+from pes_sim.preview import placing
 from pes_sim.psd.piece import check_layout
 from pes_sim.psd.storage import write_atomically
 
@@ -32,6 +33,9 @@ def run_list(options: argparse.Namespace) -> int:
 def run_show(options: argparse.Namespace) -> int:
     """`pes-sim layout show NAME|FILE`"""
     layout = layouts.load(options.layout)
+    if options.svg:
+        placing.check(options.svg)
+        paging.check_out(options.svg, options.layout)
     if options.json:
         print(json.dumps(_document(layout), indent=2))
     else:

@@ -71,13 +71,16 @@ _NEIGHBOUR: Final = (
 _BEFORE: Final = _NEIGHBOUR.format("<", "DESC", "DESC", "DESC")
 _AFTER: Final = _NEIGHBOUR.format(">", "ASC", "ASC", "ASC")
 
+_SAME: Final = "FROM scan WHERE digest = ?1 AND ?3 IS NOT NULL"  # names the day, as the other does
+_SAME_GENUINE: Final = "FROM scan WHERE digest = ?1 AND bears AND (bears = 1 OR day = ?3)"
+"""As `Entry.bears_on`."""
 _SAME_COUNT: Final = tuple(
     "SELECT scan_id, day FROM scan WHERE genuine AND piece_count IS NOT NULL AND psd = ? AND piece_count = ?"
     f" AND digest {side} ? ORDER BY digest, number LIMIT 1"
     for side in ("<", ">")
 )
 _SAME_TRACKING: Final = (
-    "SELECT scan_id, day FROM scan WHERE bears AND tracking <> '' AND tracking = ?1 AND digest <> ?2"
+    "SELECT scan_id, day FROM scan WHERE bears AND bears = 1 AND tracking <> '' AND tracking = ?1 AND digest <> ?2"
     " AND (?3 = '' OR mailpiece <> ?3) ORDER BY mailpiece, digest, number LIMIT 1"
 )
 _PAID: Final = (
@@ -140,10 +143,10 @@ class SqliteScans:
             raise sqlite3.DatabaseError(f"what it has of scan {scan_id} is damaged") from None
 
     def earlier(self, case: Case) -> Case:
-        key, piece = digest(case), case.scan.mailpiece
-        same = "FROM scan WHERE digest = ?1" + (" AND bears" if case.genuine else "")
-        copies, first = self._copies(same, key, piece)
-        again = piece and self._first(f"SELECT 1 {same} AND mailpiece = ?2 LIMIT 1", key, piece)
+        key, piece, day = digest(case), case.scan.mailpiece, case.scan.day.isoformat()
+        same = _SAME_GENUINE if case.genuine else _SAME
+        copies, first = self._copies(same, key, piece, day)
+        again = piece and self._first(f"SELECT 1 {same} AND mailpiece = ?2 LIMIT 1", key, piece, day)
         before, after = self._neighbours(case)
         return replace(
             case,
@@ -163,11 +166,11 @@ class SqliteScans:
     def _first(self, query: str, *values: object) -> Any:
         return self._db.execute(query, values).fetchone()
 
-    def _copies(self, same: str, key: bytes, piece: str) -> tuple[int, Seen | None]:
+    def _copies(self, same: str, key: bytes, piece: str, day: str) -> tuple[int, Seen | None]:
         """`piece` is empty for a scan of which nobody knows on what it was: all others are copies then."""
         others = f"{same} AND (?2 = '' OR mailpiece <> ?2)"
-        count = self._first(f"SELECT count(*) FROM (SELECT 1 {others} LIMIT {MOST_COPIES})", key, piece)[0]
-        return count, self._seen(f"SELECT scan_id, day {others} ORDER BY mailpiece, number LIMIT 1", key, piece)
+        count = self._first(f"SELECT count(*) FROM (SELECT 1 {others} LIMIT {MOST_COPIES})", key, piece, day)[0]
+        return count, self._seen(f"SELECT scan_id, day {others} ORDER BY mailpiece, number LIMIT 1", key, piece, day)
 
     def _same_count(self, case: Case, key: bytes) -> Seen | None:
         if case.piece_count is None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import date
+from enum import IntEnum
 from threading import Lock
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -31,12 +32,22 @@ _BEARS: Final = frozenset(
 says that the piece costs, counts for the next one."""
 _HANDED_BACK: Final = frozenset(
     (
-        Verdict.SHORT_PAID, Verdict.STALE, Verdict.TOO_EARLY, Verdict.FUTURE_DATED, Verdict.NO_RATE, Verdict.DUPLICATE,
-        Verdict.REGISTERS_DISAGREE, Verdict.METER_LOST_OR_STOLEN, Verdict.METER_WITHDRAWN,
+        Verdict.SHORT_PAID, Verdict.STALE, Verdict.NO_RATE, Verdict.DUPLICATE, Verdict.REGISTERS_DISAGREE,
+        Verdict.METER_LOST_OR_STOLEN, Verdict.METER_WITHDRAWN,
     )
 )  # fmt: skip
 """Verdicts by which a piece without a mailpiece's name is handed back, and may come again: mended, or after the office
 was told better. That is no copy. Postage that was accepted is used up, and so is what never can be."""
+_KEPT_FOR_THE_DAY: Final = frozenset((Verdict.TOO_EARLY, Verdict.FUTURE_DATED))
+"""Verdicts that only another day mends: what comes again on the same one is another print."""
+
+
+class Use(IntEnum):
+    """What becomes of an indicium's postage by a scan."""
+
+    NONE = 0
+    USED = 1
+    FOR_THE_DAY = 2
 
 
 class Known(NamedTuple):
@@ -90,9 +101,13 @@ class Entry(NamedTuple):
     mailing_date: str | None
     genuine: int
     bears: int
-    """Whether its postage is used up by it: it counts for its mailpiece, as the newest reading of that payload on it;
+    """Its `Use`. Its postage is used up where it counts for its mailpiece, as the newest reading of that payload on it;
     or it was scanned without one, and not handed back."""
     assessment: str
+
+    def bears_on(self, day: date) -> bool:
+        """Whether it makes the same payload a copy, when that is scanned on another piece on a day."""
+        return self.bears == Use.USED or (self.bears == Use.FOR_THE_DAY and self.day == day.isoformat())
 
     @property
     def seen(self) -> Seen:
@@ -112,10 +127,14 @@ def digest(case: Case) -> bytes:
     return hashlib.sha256(case.identity).digest()
 
 
-def _bears(case: Case, assessment: Assessment) -> bool:
-    if not case.scan.mailpiece:
-        return case.genuine and assessment.verdict not in _HANDED_BACK
-    return case.genuine and {finding.verdict for finding in assessment.findings} <= _BEARS
+def _use(case: Case, assessment: Assessment) -> Use:
+    if not case.genuine:
+        return Use.NONE
+    if case.scan.mailpiece:
+        return Use({finding.verdict for finding in assessment.findings} <= _BEARS)
+    if assessment.verdict in _KEPT_FOR_THE_DAY:
+        return Use.FOR_THE_DAY
+    return Use(assessment.verdict not in _HANDED_BACK)
 
 
 def entry(case: Case, assessment: Assessment) -> Entry:
@@ -125,7 +144,7 @@ def entry(case: Case, assessment: Assessment) -> Entry:
         case.scan.scan_id, case.scan.day.isoformat(), case.scan.payload, digest(case), case.scan.mailpiece,
         case.psd, case.piece_count, case.number("ascending_mills"), case.number("descending_mills"),
         case.number("postage_mills"), payment.due(case), case.tracking_number, None if day is None else day.isoformat(),
-        int(case.genuine), int(_bears(case, assessment)), json.dumps(assessment.document()),
+        int(case.genuine), int(_use(case, assessment)), json.dumps(assessment.document()),
     )  # fmt: skip
 
 
@@ -181,13 +200,14 @@ class MemoryScans:
     def earlier(self, case: Case) -> Case:
         key, piece = digest(case), case.scan.mailpiece
         others = [row for row in self._entries if row.digest != key]
-        same = [row for row in self._entries if row.digest == key and row.bears >= case.genuine]
+        same = [row for row in self._entries
+                if row.digest == key and (not case.genuine or row.bears_on(case.scan.day))]  # fmt: skip
         copies = [row for row in same if not piece or row.mailpiece != piece]
         genuine = [row for row in others if row.genuine]
         count = [row for row in genuine if case.piece_count is not None
                  and (row.psd, row.piece_count) == (case.psd, case.piece_count)]  # fmt: skip
-        tracking = [row for row in others if row.bears and case.tracking_number and row.tracking == case.tracking_number
-                    and (not piece or row.mailpiece != piece)]  # fmt: skip
+        tracking = [row for row in others if row.bears == Use.USED and (not piece or row.mailpiece != piece)
+                    and case.tracking_number and row.tracking == case.tracking_number]  # fmt: skip
         registers = [] if case.registers is None else [row.registers for row in genuine if row.psd == case.psd]
         own = case.registers.piece_count if case.registers else 0
         before = [found for found in registers if found and found.piece_count < own]

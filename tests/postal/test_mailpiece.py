@@ -112,6 +112,14 @@ def test_the_newest_reading_of_an_indicium_is_the_one_that_counts(store: ScanSto
     assert desk.scan(piece(11, 0, 740), mailpiece="m").verdict is ACCEPTED
 
 
+def test_what_was_too_early_may_come_on_another_day_and_on_the_same_one_is_a_copy(desk: Desk) -> None:
+    for base, ahead in ((piece(10, 740, 740), 9), (piece(11, 740, 1480), 40)):
+        assert desk.scan(base, day=days(-ahead)).verdict in (Verdict.TOO_EARLY, Verdict.FUTURE_DATED)
+        assert desk.scan(base, day=days(-ahead)).verdict is DUPLICATE
+        assert desk.scan(base, day=days(-5)).verdict is Verdict.TOO_EARLY
+        assert [desk.scan(base).verdict for _ in range(2)] == [ACCEPTED, DUPLICATE]
+
+
 # Accepted, then seen elsewhere
 
 

@@ -2,7 +2,7 @@
 
 * Every check that can be made is made, whatever the others found. What rules is the first of `PRECEDENCE`.
 * A scan is judged once: its id gives the same assessment ever after, and it is never its own duplicate. It is judged
-  once more only when it is said of a scan on which mailpiece it was, where nobody had known.
+  once more only where it was refused, and its mailpiece is said that nobody had known.
 * It is durable before it is answered.
 """
 
@@ -153,7 +153,8 @@ def assess(case: Case) -> Assessment:
 
 def accept(scan: Scan, office: Office, store: ScanStore) -> Assessment:
     """Judges a scan by what was scanned before, and remembers it, durably; or gives what was said of it the first time,
-    with `judged_before`. Only a scan of which nobody knew the mailpiece is judged once more when that is said.
+    with `judged_before`. When the mailpiece is said of a scan of which nobody knew it, one that was accepted counts for
+    it from then on, and one that was refused is judged once more.
 
     What could not be decided for want of the right certificate or key is not remembered. Raises `RequestIdReused` where
     the scan's id was another payload's, and `StorageFailed`.
@@ -166,10 +167,13 @@ def accept(scan: Scan, office: Office, store: ScanStore) -> Assessment:
                 raise RequestIdReused(
                     f"scan {scan.scan_id} was of another payload", hint="Each reading of a symbol has an id of its own"
                 )
-            # What is undecided is so whatever was scanned before, and takes the place of no answer.
-            if known.judged.mailpiece or not scan.mailpiece or assess(case).verdict in UNDECIDED:
-                return replace(known.assessment, judged_before=known.judged)
+            told = replace(known.assessment, judged_before=known.judged)
+            if known.judged.mailpiece or not scan.mailpiece or not case.genuine:
+                return told
             store.forget(scan.scan_id)
+            if told.accepted:  # judged once more it might be refused, and then its postage would be nobody's
+                store.add(replace(case, scan=replace(scan, day=known.judged.day)), known.assessment)
+                return told
         full = store.earlier(case)
         assessment = assess(full)
         if assessment.verdict not in UNDECIDED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 from itertools import permutations
 from typing import Any
@@ -12,11 +13,13 @@ from pes_sim.indicium.layout import builtin
 from pes_sim.indicium.verify import Trust
 from pes_sim.meter import rates
 from pes_sim.meter.rates import Category, RateBook, RateTable
+from pes_sim.postal import calendar
 from pes_sim.postal.assessment import Judged, Result, Verdict
 from pes_sim.postal.curves import P256
 from pes_sim.postal.records import Status
 from pes_sim.postal.store import ScanStore
-from tests.postal.made import DAY, MAX, STD, VENDOR, Desk, finding, indicium, office, records, result
+from tests.postal.made import DAY, MAX, STD, VENDOR, Desk, finding, indicium, office, records, result, trust
+from tests.rig import CERTIFICATE_SERIAL
 
 ACCEPTED, SHORT, DUPLICATE = Verdict.ACCEPTED, Verdict.SHORT_PAID, Verdict.DUPLICATE
 TRACKING = "9400100000000000000001"
@@ -193,7 +196,7 @@ def test_a_redate_that_was_read_alone_is_accepted_with_what_it_corrects(desk: De
     assert "scan what it corrects first, both with one --mailpiece" in finding(alone, "postage").note
     for name, payload in (("base", base), ("redate", redate)):
         said = desk.scan(payload, id_=name if again else "", mailpiece="m")
-        assert (said.verdict, said.judged_before) == (ACCEPTED, None)
+        assert said.verdict is ACCEPTED
     assert [desk.scan(payload).verdict for payload in (base, redate)] == [DUPLICATE] * 2
 
 
@@ -247,8 +250,26 @@ def test_a_scan_that_is_told_its_mailpiece_stands_once(desk: Desk) -> None:
     base = piece(10, 740, 740)
     for name in ("", "m"):
         assert desk.scan(base, id_="one", mailpiece=name).verdict is ACCEPTED
-    assert desk.scan(base, id_="one", mailpiece="n").judged_before == Judged(DAY, "m")
+    assert desk.scan(base, id_="one", day=days(1), mailpiece="n").judged_before == Judged(DAY, "m")
+    assert desk.scan(piece(11, 0, 740), mailpiece="m").verdict is ACCEPTED, "its redate"
     assert desk.scan(base, mailpiece="n").verdict is DUPLICATE
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{"records": records(status=Status.LOST)}, {"trust": trust(revoked=frozenset({CERTIFICATE_SERIAL}))}],
+    ids=["lost", "revoked"],
+)
+def test_what_was_accepted_stays_used_up_whatever_is_known_when_its_mailpiece_is_told(
+    desk: Desk, told: dict[str, Any]
+) -> None:
+    base = piece(10, 740, 740)
+    desk.scan(base, id_="one")
+    desk.office = office(**told)
+    again = desk.scan(base, id_="one", mailpiece="m")
+    assert (again.verdict, again.judged_before is not None) == (ACCEPTED, True)
+    desk.office = office()
+    assert desk.scan(base).verdict is DUPLICATE
 
 
 # One payload, however its signature is written
@@ -280,3 +301,13 @@ def test_a_withdrawal_statement_is_no_piece_of_its_psd(desk: Desk) -> None:
     desk.office = office(layouts=[statement])
     late = indicium(statement, piece_count=11, ascending_mills=8880, descending_mills=0, postage_mills=91_120)
     assert result(desk.scan(late), "duplicate") is Result.PASSED, "a statement is no other payload of the last piece"
+
+
+def test_nor_does_what_is_no_postage_use_up_a_tracking_number(desk: Desk) -> None:
+    """A calendar of a user's own says of IMI-MAX that it is none."""
+    known = calendar.built_in()
+    none = [replace(regime, postage=False) for regime in known.regimes]
+    desk.office = office(calendar=replace(known, regimes=none))
+    assert desk.scan(piece(10, 740, 740, layout=MAX, tracking_number=TRACKING)).verdict is Verdict.NOT_POSTAGE
+    desk.office = office()
+    assert desk.scan(piece(11, 740, 1480, layout=MAX, tracking_number=TRACKING)).verdict is ACCEPTED

@@ -112,8 +112,9 @@ def _show(row: _Done, options: argparse.Namespace) -> None:
     print(f"{where}: {row.assessment.verdict}{summary}")
     if (before := row.assessment.judged_before) is not None:
         on = f", on mailpiece {before.mailpiece}" if before.mailpiece else ""
-        print(f"  judged before, as scanned on {before.day}{on}: that answer stands, whatever is given now; "
-              "--scan-id ID makes it another scan")  # fmt: skip
+        # An accepted one would only be its own copy.
+        other = "" if row.assessment.accepted else "; --scan-id ID makes it another scan"
+        print(f"  judged before, as scanned on {before.day}{on}: that answer stands, whatever is given now{other}")
     for finding in row.assessment.reasons:
         print(f"  {finding.check}: {finding.note}")
     if row.assessment.verdict is Verdict.NO_CERTIFICATE:

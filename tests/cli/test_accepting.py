@@ -128,6 +128,8 @@ def test_a_file_that_comes_again_is_said_to_have_been_judged(cli: Cli, printed: 
     assert scan["judged_before"] == {"date": DAY, "mailpiece": "m"}
     if "--records" not in more:
         assert cli(*again, "--scan-id", "another").code == 0
+        accepted = cli(*again, "--scan-id", "another", "--brief").out
+        assert "that answer stands, whatever is given now\n" in accepted, "a new scan of it would be its copy"
 
 
 @pytest.mark.parametrize("length", [193, 199, 200])

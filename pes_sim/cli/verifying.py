@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pes_sim.indicium.grade import Grade
     from pes_sim.indicium.reading import Mark
 
+_BESIDE: Final = ("ca.pem", "psd.pem")
+"""What is believed where `--ca` or `--psd` is not given: the certificate of that name beside the file."""
 _LONGEST: Final = 65536
 """Bytes of a file that may hold one payload."""
 
@@ -58,7 +60,7 @@ def run_verify(options: argparse.Namespace) -> int:
         print(json.dumps({"valid": good, "indicia": [_document(f, r) for f, r in results]}, indent=2))
     else:
         for found, report in results:
-            _show(found, report)
+            _show(found, report, options)
         count = sum(report is not None and report.verdict is Verdict.VALID for _, report in results)
         print(f"{count} of {len(results)} valid. Specimens: no valid postage, whatever the verdict.")
     return 0 if good else 1
@@ -104,11 +106,24 @@ def read_bytes(path: Path) -> bytes:
 
 def trusted(options: argparse.Namespace, file: Path) -> Trust:
     """What `--ca`, `--psd`, `--mac-keys` and `--revoked` say, or the certificates beside the file."""
-    ca = options.ca or file.parent / "ca.pem"
-    psd = options.psd or [file.parent / "psd.pem"]
-    certified = (options.ca or ca.exists()) and (options.psd or psd[0].exists())
-    believed = trust(ca, psd, options.mac_keys) if certified else trust(None, (), options.mac_keys)
+    if absent(options, file):
+        believed = trust(options.ca, options.psd or (), options.mac_keys)
+    else:
+        ca, psd = (file.parent / name for name in _BESIDE)
+        believed = trust(options.ca or ca, options.psd or [psd], options.mac_keys)
     return replace(believed, revoked=frozenset(options.revoked)) if options.revoked else believed
+
+
+def absent(options: argparse.Namespace, file: Path) -> list[Path]:
+    """The certificates that were neither given nor are beside the file."""
+    given = {"ca.pem": options.ca, "psd.pem": options.psd}
+    return [file.parent / name for name in _BESIDE if not given[name] and not (file.parent / name).exists()]
+
+
+def what_to_give(options: argparse.Namespace, file: Path) -> str:
+    """The certificates without which nothing can be checked, and where one was looked for."""
+    missing = ", ".join(str(path) for path in absent(options, file))
+    return f"Give --ca ca.pem and --psd psd.pem; a meter's directory holds both. Missing: {missing}"
 
 
 def _document(found: Found, report: Report | None) -> dict[str, Any]:
@@ -157,7 +172,7 @@ def _graded(estimate: Grade) -> dict[str, Any]:
     }
 
 
-def _show(found: Found, report: Report | None) -> None:
+def _show(found: Found, report: Report | None, options: argparse.Namespace) -> None:
     where = f"{found.file} page {found.page}"
     if report is None:
         what = "no Data Matrix symbol could be read"
@@ -177,7 +192,7 @@ def _show(found: Found, report: Report | None) -> None:
         failed = report.checks[-1]
         print(f"  {failed.name}: {failed.note}")
         if report.verdict is Verdict.NO_CERTIFICATE:
-            print("  Give --ca ca.pem and --psd psd.pem; a meter's directory holds both")
+            print(f"  {what_to_give(options, found.file)}")
         if report.verdict is Verdict.NO_KEY:
             print(f"  Give --mac-keys FILE; a meter's provider keeps it: provider/{SECRETS_FILE}")
         if report.verdict is Verdict.UNKNOWN_VERSION:

@@ -223,7 +223,8 @@ def _mac(case: _Case) -> str:
 def _certificate(case: _Case) -> str:
     trust = case.trust
     if not trust.anchor or not trust.psd_certificates:
-        raise _Failed(Verdict.NO_CERTIFICATE, "no CA or PSD certificate was given, so the signature cannot be checked")
+        missing = "CA or PSD" if not trust.anchor and not trust.psd_certificates else "PSD" if trust.anchor else "CA"
+        raise _Failed(Verdict.NO_CERTIFICATE, f"no {missing} certificate was given, so the signature cannot be checked")
     wanted, device = case.values["certificate_serial"], case.values["psd_serial"]
     checked = trust.certificate(wanted, device)
     if checked is None:

@@ -24,7 +24,7 @@ from pes_sim.meter.archive import KEY_PART, Archive, Entry, Key, Manifest, write
 from pes_sim.meter.config import MeterConfig, read_config
 from pes_sim.meter.home import check_kinds, key_check
 from pes_sim.meter.replacing import DEVICE, PASSING, Parts, belongs
-from pes_sim.psd.owned import OwnDirectory
+from pes_sim.psd.owned import OwnDirectory, quoted
 from pes_sim.psd.softkeys import MASTER_KEY_LENGTH, SoftwareKeyStoreNotForProduction
 from pes_sim.psd.storage import DirectoryLock, errors
 from pes_sim.psd.vault import MemoryVault
@@ -74,7 +74,7 @@ def restore(file: Path, directory: Path, *, psd: OwnDirectory | None = None) -> 
     `psd/`, and has let go of everything else (`VirtualMeter.without_files`).
     """
     if not os.path.lexists(directory / "meter.json"):
-        hint = f"To make a meter of the snapshot there: pes-sim meter clone {file} {directory}"
+        hint = f"To make a meter of the snapshot there: pes-sim meter clone {quoted(file)} {quoted(directory)}"
         raise UsageError(f"there is no meter in {directory} to restore", hint=hint)
     with ExitStack() as held:
         config, psd = _hold(directory, held, psd)
@@ -156,7 +156,7 @@ def _key(master: bytes) -> Key:
 
 
 def _check_same(archive: Archive, key: Key, config: MeterConfig, directory: Path) -> None:
-    hint = f"To make a meter of it in another directory: pes-sim meter clone {archive.path} DIR"
+    hint = f"To make a meter of it in another directory: pes-sim meter clone {quoted(archive.path)} DIR"
     serial = archive.manifest.psd_serial
     if serial != config.psd_serial:
         raise UsageError(f"{archive.path} is of PSD {serial}; {directory} is PSD {config.psd_serial}", hint=hint)

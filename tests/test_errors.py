@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +33,8 @@ from pes_sim.errors import (
     UsageError,
     from_wire,
 )
+from pes_sim.psd.registers import Registers
+from pes_sim.statuses import FACTS
 
 NUMBERS = {
     "OK": 0x00,
@@ -221,3 +226,38 @@ def test_whoever_catches_a_storage_that_failed_catches_its_kinds(kind: type[PesE
 def test_a_device_without_its_data_centre_is_no_internal_error() -> None:
     assert type(from_wire(LinkError.status, "no connection", "", {})) is LinkError
     assert LinkError.status is not Status.INTERNAL
+
+
+# What a machine is told
+
+
+def told() -> Iterator[tuple[str, str, str]]:
+    """Every fact that the package's own code puts into an error: where, of which class, and its name."""
+    known = {kind.__name__: kind.__name__ for kind in ERRORS}
+    for path in sorted(Path(errors.__file__).parent.rglob("*.py")):
+        names = known | ({"kind": "Locked"} if path.name == "locks.py" else {})  # as it calls the one of two it chose
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names:
+                facts = [word.arg for word in node.keywords if word.arg not in (None, "hint")]
+                yield from ((f"{path}:{node.lineno}", names[node.func.id], str(fact)) for fact in facts)
+            elif isinstance(node, ast.Assign) and (key := ast.unparse(node.targets[0])).startswith("refusal.detail["):
+                yield f"{path}:{node.lineno}", "", ast.literal_eval(key.removeprefix("refusal.detail[")[:-1])
+
+
+def test_every_fact_in_a_detail_is_named_by_its_class_and_explained() -> None:
+    found = list(told())
+    assert len(found) > 60
+    for where, name, fact in found:
+        assert fact in FACTS, where
+        assert not name or fact in getattr(errors, name).facts, where
+
+
+def test_no_class_names_a_fact_that_nobody_tells() -> None:
+    told_by: dict[str, set[str]] = {}
+    for _, name, fact in told():
+        told_by.setdefault(name, set()).add(fact)
+    told_by["BadMessage"] = set(Registers().values())  # a recovery's refusal tells them all
+    told_by["ProtocolError"] = set(ProtocolError("", 0, 0).detail)
+    for kind in ERRORS:
+        assert set(vars(kind).get("facts", ())) == told_by.get(kind.__name__, set()), kind
+    assert set(FACTS) == {fact for kind in ERRORS for fact in kind.facts} | told_by[""]

@@ -667,7 +667,7 @@ def test_who_only_looks_opens_nothing_for_writing(tmp_path: Path, monkeypatch: p
 
     with monkeypatch.context() as disk:
         disk.setattr(MeterStore, "open", full)
-        disk.setattr("pes_sim.provider.centre.open_engine", full)
+        disk.setattr("pes_sim.provider.books.open_engine", full)
         with VirtualMeter(directory) as meter:
             assert meter.registers().descending_mills == FUNDS
             assert meter.status().state == "OPERATIONAL"

@@ -13,7 +13,6 @@ from pathlib import Path
 from pes_sim.bench.actions import ACTIONS, ANSWERS, Action
 from pes_sim.bench.actions import EVENTS as BENCH_EVENTS
 from pes_sim.clock import HOUR
-from pes_sim.errors import Status
 from pes_sim.indicium import bytemap
 from pes_sim.indicium import layout as layouts
 from pes_sim.indicium.codings import CODINGS
@@ -38,7 +37,7 @@ from pes_sim.psd.policy import POLICIES
 from pes_sim.psd.roles import Role
 from pes_sim.psd.selftest import TESTS
 from pes_sim.psd.services import SERVICES, Service
-from tools import c_header, conformance, frame_vectors, lua_tables
+from tools import c_header, conformance, errors_page, frame_vectors, lua_tables
 from tools.markdown import table
 
 ROOT = Path(__file__).parent.parent
@@ -63,10 +62,20 @@ def _services(rows: Iterable[Service]) -> str:
     )
 
 
+def _statuses(service: Service) -> str:
+    return ", ".join(status.name for status in service.statuses)
+
+
 def _refusals() -> str:
     return table(
         ("service", "needs", "may be refused with"),
-        [(s.name, ", ".join(s.needs) or "nothing", ", ".join(status.name for status in s.statuses)) for s in SERVICES],
+        [(s.name, ", ".join(s.needs) or "nothing", _statuses(s)) for s in SERVICES],
+    )
+
+
+def _meter_refusals() -> str:
+    return table(
+        ("service", "may be refused with"), [(s.name, _statuses(s)) for s in (*LINK_SERVICES, *meter_services.OWN)]
     )
 
 
@@ -162,10 +171,6 @@ def _message_rows() -> str:
     )
 
 
-def _statuses() -> str:
-    return table(("status", "name"), [(f"0x{s.value:02X}", s.name) for s in Status])
-
-
 def _transitions() -> str:
     return table(
         ("state", "event", "leads to"),
@@ -259,8 +264,16 @@ SECTIONS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "meter-services": lambda: _services(meter_services.OWN),
         "fields": _field_rows,
         "messages": _message_rows,
-        "statuses": _statuses,
         "refusals": _refusals,
+        "meter-refusals": _meter_refusals,
+    },
+    "docs/errors.md": {
+        "statuses": errors_page.statuses,
+        "entries": errors_page.entries,
+        "facts": errors_page.facts_table,
+        "exceptions": errors_page.exceptions,
+        "exits": errors_page.exits,
+        "verdicts": errors_page.verdicts,
     },
     "docs/psd.md": {
         "diagram": _diagram,

@@ -42,7 +42,7 @@ class Parameter(NamedTuple):
 
 class Action(NamedTuple):
     """One control. `reads`: it changes nothing (GET); all others are POST. `answer`: which of `ANSWERS` comes back.
-    `refusals`: what it may be refused with, by the names of docs/protocol.md; every control also with `BAD_FIELD`.
+    `refusals`: what it may be refused with, by the names of docs/errors.md; every control also with `BAD_FIELD`.
     """
 
     name: str

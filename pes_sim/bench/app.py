@@ -48,7 +48,7 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 class Refusal(BaseModel):
     """What every refusal says."""
 
-    status: int = Field(description="a status code of docs/protocol.md", examples=[int(Status.BAD_FIELD)])
+    status: int = Field(description="a status code of docs/errors.md", examples=[int(Status.BAD_FIELD)])
     name: str = Field(description="its name", examples=[Status.BAD_FIELD.name])
     message: str = Field(description="what was wrong, and where")
     hint: str = Field(description="what to do; may be empty")

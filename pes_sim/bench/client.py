@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 from pes_sim.bench import place
 from pes_sim.bench.actions import BY_NAME
 from pes_sim.errors import LinkError, PesError, from_wire
+from pes_sim.psd.owned import quoted
 
 _PATIENCE: Final = 120
 """Seconds that an answer may take: a snapshot of a meter of years is copied in less."""
@@ -79,7 +80,8 @@ class BenchClient:
     def _gone(self, problem: Exception) -> LinkError:
         return LinkError(
             f"the meter in {self._directory} does not answer: {problem or type(problem).__name__}",
-            hint=f"Is process {self._place.pid} still running? Else start it: pes-sim meter run {self._directory}",
+            hint=f"Is process {self._place.pid} still running? "
+            f"Else start it: pes-sim meter run {quoted(self._directory)}",
         )
 
     def _understood(self, code: int, body: bytes) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from pes_sim.errors import LinkError, UsageError
-from pes_sim.psd.owned import read_secret
+from pes_sim.psd.owned import quoted, read_secret
 from pes_sim.psd.storage import write_atomically
 
 CONTROL_FILE: Final = "control.json"
@@ -51,7 +51,7 @@ def read(directory: Path) -> Place:
     path = directory / CONTROL_FILE
     none = LinkError(
         f"no meter is running in {directory} that could be controlled",
-        hint=f"Start it, without --no-control: pes-sim meter run {directory}",
+        hint=f"Start it, without --no-control: pes-sim meter run {quoted(directory)}",
     )
     try:
         document = json.loads(read_secret(path))

@@ -1,7 +1,6 @@
 """The `pes-sim` command: one table of subcommands, one place where errors become text and exit codes.
 
-Exit codes: 0 done, 1 something did not hold or was refused, 2 wrong use or bad input (an error that is a `ValueError`),
-130 interrupted. A subcommand's module is imported when it runs, so that `--help` comes at once.
+A subcommand's module is imported when it runs, so that `--help` comes at once.
 """
 
 from __future__ import annotations
@@ -12,16 +11,25 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
+from typing import Final
 
 from pes_sim.cli import console
 from pes_sim.cli.arguments import build_parser
 from pes_sim.errors import PesError, UsageError
 
-EXIT_REFUSED = 1
-EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
+EXIT_REFUSED: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_INTERRUPTED: Final = 130
+EXITS: Final[Mapping[int, str]] = {
+    0: "Done, and everything held. A `meter run` or a `monitor` that was told to stop ends so, too",
+    EXIT_REFUSED: "Something was refused, cannot be used (a file, a port, a disk), or did not hold: an indicium that "
+    "is not valid or not accepted, a layout with mistakes, a self-test that failed, a mail job that stopped",
+    EXIT_USAGE: "Wrong use, or bad input: an option, a file or a value has to be put right",
+    EXIT_INTERRUPTED: "Interrupted (Ctrl-C). What was paid stays paid; a mail job goes on with `--resume`",
+}
+"""The exit codes, and what each says."""
 _COMMAND = re.compile(r"(pes-sim meter [a-z-]+) DIR\b")
 
 
@@ -38,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except PesError as problem:
         problem.hint = for_this_meter(problem.hint, options)
-        return _complain(problem, EXIT_USAGE if isinstance(problem, ValueError) else EXIT_REFUSED)
+        return _complain(problem, exit_code(type(problem)))
     except KeyboardInterrupt:
         print("pes-sim: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -52,6 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = problem.filename or "the output"
         return _complain(UsageError(f"{where} cannot be used: {problem.strerror}"), EXIT_REFUSED)
     return code
+
+
+def exit_code(kind: type[PesError]) -> int:
+    """The exit code for an error: wrong input is a `ValueError` as well."""
+    return EXIT_USAGE if issubclass(kind, ValueError) else EXIT_REFUSED
 
 
 def for_this_meter(hint: str, options: argparse.Namespace) -> str:

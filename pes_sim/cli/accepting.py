@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import date
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pes_sim.cli import console
-from pes_sim.cli.verifying import Found, read_file, trusted
+from pes_sim.cli.verifying import Found, read_file, trusted, what_to_give
 from pes_sim.clock import SystemClock, local_date
 from pes_sim.errors import UsageError
 from pes_sim.indicium import layout as layouts
@@ -23,8 +23,11 @@ from pes_sim.meter import rates
 from pes_sim.money import dollars
 from pes_sim.postal import calendar, records
 from pes_sim.postal.acceptance import Office, accept
-from pes_sim.postal.assessment import Assessment, Scan, Verdict
+from pes_sim.postal.assessment import LONGEST_NAME, Assessment, Scan, Verdict
 from pes_sim.postal.explain import Explanation, explain
+
+_LONGEST_ID: Final = LONGEST_NAME - 8
+"""Characters of --scan-id; the rest is for the number behind it."""
 
 
 class _Done(NamedTuple):
@@ -38,6 +41,9 @@ def run_accept(options: argparse.Namespace) -> int:
     from pes_sim.postal.sqlite_store import SqliteScans
 
     day = _day(options.date) or local_date(SystemClock().now())
+    if len(options.scan_id) > _LONGEST_ID:  # before the first of several is stored, and the second has no room
+        raise UsageError(f"--scan-id has {len(options.scan_id)} characters", hint=f"At most {_LONGEST_ID}: "
+                         "where there are several symbols, #2, #3 … are put behind it")  # fmt: skip
     done: list[_Done] = []
     given = _given(options)
     with closing(SqliteScans(options.store)) as store:
@@ -50,7 +56,7 @@ def run_accept(options: argparse.Namespace) -> int:
                     assessment = accept(Scan(scan_id, found.payload, day, options.mailpiece), office, store)
                 done.append(_Done(found, assessment))
                 if not options.json:  # as it comes: what was stored is also said, should the next file be none
-                    _show(done[-1], options.brief)
+                    _show(done[-1], options)
     good = sum(row.assessment is not None and row.assessment.accepted for row in done)
     if options.json:
         rows = [_document(row) for row in done]
@@ -95,7 +101,7 @@ def _document(row: _Done) -> dict[str, Any]:
     return where | row.assessment.document()
 
 
-def _show(row: _Done, brief: bool) -> None:
+def _show(row: _Done, options: argparse.Namespace) -> None:
     where = f"{row.found.file} page {row.found.page}"
     if row.assessment is None:
         print(f"{where}: unreadable: no Data Matrix symbol could be read (a higher --dpi or a better scan may help)")
@@ -104,15 +110,18 @@ def _show(row: _Done, brief: bool) -> None:
     if isinstance(values.get("postage_mills"), int) and "mailing_date" in values:
         summary = f": {dollars(int(values['postage_mills']))}, {values['mailing_date']!s}"
     print(f"{where}: {row.assessment.verdict}{summary}")
+    if (before := row.assessment.judged_before) is not None:
+        on = f", on mailpiece {before.mailpiece}" if before.mailpiece else ""
+        # An accepted one would only be its own copy.
+        other = "" if row.assessment.accepted else "; --scan-id ID makes it another scan"
+        print(f"  judged before, as scanned on {before.day}{on}: that answer stands, whatever is given now{other}")
     for finding in row.assessment.reasons:
         print(f"  {finding.check}: {finding.note}")
     if row.assessment.verdict is Verdict.NO_CERTIFICATE:
-        print(
-            "  Give --ca ca.pem and --psd psd.pem; a meter's directory holds both. It was not stored: hand it in again"
-        )
+        print(f"  {what_to_give(options, row.found.file)}. It was not stored: hand it in again")
     if row.assessment.verdict is Verdict.NO_KEY:
         print("  Give --mac-keys FILE, which its provider keeps. It was not stored: hand it in again")
-    if not brief:
+    if not options.brief:
         console.table(
             "", ("check", "result", "what was found"), [(f.check, f.result, f.note) for f in row.assessment.findings]
         )

@@ -1,4 +1,7 @@
-"""The command line's shape: every subcommand with its options and an example, and which function runs it."""
+"""The command line's shape: every subcommand with its options and an example, and which function runs it.
+
+The commands of a meter and of its bench have modules of their own.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ import argparse
 from pathlib import Path
 
 import pes_sim
-from pes_sim.bench.actions import ACTIONS, Form, Parameter
+from pes_sim.cli.bench_arguments import add_bench
+from pes_sim.cli.meter_arguments import add_meter
+from pes_sim.cli.options import Commands, add, as_json, faults, group
 
 _NOTICE = "Specimens only: nothing this program prints is valid postage."
 
@@ -32,26 +37,16 @@ def build_parser() -> argparse.ArgumentParser:
     _vectors(commands)
     _symbol(commands)
     _imb(commands)
-    _meter(commands)
-    _bench(commands)
+    add_meter(commands)
+    add_bench(commands)
     _monitor(commands)
     return parser
 
 
-def _add(commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, run: str, what: str,
-         example: str) -> argparse.ArgumentParser:  # fmt: skip
-    """A subcommand that `run` ("module:function") carries out."""
-    parser = commands.add_parser(
-        name, help=what[0].lower() + what[1:], description=f"{what}.", epilog=f"example: {example}"
-    )
-    parser.set_defaults(run=run)
-    return parser
-
-
-def _demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    p = _add(commands, "demo", "pes_sim.cli.demo:run",
-             "The whole path in one run: make a meter, refill it, print a mail job, read it back, check the books",
-             "pes-sim demo --out demo-out --job examples/mail_job.csv")  # fmt: skip
+def _demo(commands: Commands) -> None:
+    p = add(commands, "demo", "pes_sim.cli.demo:run",
+            "The whole path in one run: make a meter, refill it, print a mail job, read it back, check the books",
+            "pes-sim demo --out demo-out --job examples/mail_job.csv")  # fmt: skip
     p.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to leave the results (replaced)")
     p.add_argument("--job", type=Path, metavar="FILE.csv", help="the mail job (default: the one that comes along)")
     p.add_argument("--departments", type=Path, metavar="FILE.csv", help="code,name of each department")
@@ -61,10 +56,10 @@ def _demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     p.add_argument("--utc-offset", default="+00:00", metavar="±HH:MM", help="the meter's fixed offset from UTC")
 
 
-def _print(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    p = _add(commands, "print", "pes_sim.cli.printing:run",
-             "Print a mail job onto envelopes, labels or tapes, as PDF or pictures",
-             "pes-sim print --meter m1 --job examples/mail_job.csv --out indicia.pdf")  # fmt: skip
+def _print(commands: Commands) -> None:
+    p = add(commands, "print", "pes_sim.cli.printing:run",
+            "Print a mail job onto envelopes, labels or tapes, as PDF or pictures",
+            "pes-sim print --meter m1 --job examples/mail_job.csv --out indicia.pdf")  # fmt: skip
     p.add_argument("--meter", type=Path, required=True, metavar="DIR", help="the meter's directory")
     what = p.add_mutually_exclusive_group(required=True)
     what.add_argument("--job", type=Path, metavar="FILE.csv", help="the mail job")
@@ -72,13 +67,13 @@ def _print(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     p.add_argument("--out", type=Path, required=True, metavar="FILE.pdf", help="the file to write (replaced)")
     _pages(p)
     p.add_argument("--skip-bad", action="store_true", help="print the good rows and list the others")
-    _faults(p)
+    faults(p)
 
 
-def _preview(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    p = _add(commands, "preview", "pes_sim.cli.previewing:run",
-             "Draw specimens on envelopes, labels, tapes or a proof sheet: a meter's, a payload's, or made-up ones",
-             "pes-sim preview --page proof --out proof.png")  # fmt: skip
+def _preview(commands: Commands) -> None:
+    p = add(commands, "preview", "pes_sim.cli.previewing:run",
+            "Draw specimens on envelopes, labels, tapes or a proof sheet: a meter's, a payload's, or made-up ones",
+            "pes-sim preview --page proof --out proof.png")  # fmt: skip
     p.add_argument("payload", nargs="?", metavar="HEX|FILE",
                    help="hex digits, a file with a payload, or .jsonl with many (default: made-up pieces)")  # fmt: skip
     p.add_argument("--meter", type=Path, metavar="DIR", help="in place of a payload: what this meter has printed")
@@ -106,30 +101,16 @@ def _pages(p: argparse.ArgumentParser) -> None:
                    help="dots of the logo to an inch (default: as its file says, or 300)")  # fmt: skip
 
 
-def _json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
-
-
-def _reason(parser: argparse.ArgumentParser, what: str) -> None:
-    parser.add_argument("--reason", action="append", default=[], metavar="REASON", help=what)
-
-
-def _faults(parser: argparse.ArgumentParser) -> None:
-    """Options that break the meter while this command runs."""
-    parser.add_argument("--fail-self-test", action="append", default=[], metavar="NAME",
-                        help="a self-test of the PSD fails, such as sha-256 (docs/psd.md lists them)")  # fmt: skip
-
-
-def _verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    p = _add(commands, "verify", "pes_sim.cli.verifying:run_verify",
-             "Read indicia from PDF or image files, or payloads from .bin files, and check each",
-             "pes-sim verify demo-out/indicia.pdf")  # fmt: skip
+def _verify(commands: Commands) -> None:
+    p = add(commands, "verify", "pes_sim.cli.verifying:run_verify",
+            "Read indicia from PDF or image files, or payloads from .bin files, and check each",
+            "pes-sim verify demo-out/indicia.pdf")  # fmt: skip
     p.add_argument("files", nargs="+", type=Path, metavar="FILE", help=".pdf, .png, .jpg, .tiff or .bin (one payload)")
     _believed(p)
     p.add_argument("--expect", type=int, default=1, metavar="N",
                    help="symbols on each page at least; it is searched until so many are found (1)")  # fmt: skip
     p.add_argument("--grade", action="store_true", help="how good each print is: an estimate after ISO/IEC 15415")
-    _json(p)
+    as_json(p)
 
 
 def _believed(p: argparse.ArgumentParser) -> None:
@@ -146,10 +127,10 @@ def _believed(p: argparse.ArgumentParser) -> None:
     p.add_argument("--dpi", type=int, default=300, metavar="N", help="resolution at which PDF pages are drawn (300)")
 
 
-def _accept(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    p = _add(commands, "accept", "pes_sim.cli.accepting:run_accept",
-             "Judge indicia as the post office does: all that verify checks, and postage, date, copies, registers",
-             "pes-sim accept demo-out/indicia.pdf --store scans.db")  # fmt: skip
+def _accept(commands: Commands) -> None:
+    p = add(commands, "accept", "pes_sim.cli.accepting:run_accept",
+            "Judge indicia as the post office does: all that verify checks, and postage, date, copies, registers",
+            "pes-sim accept demo-out/indicia.pdf --store scans.db")  # fmt: skip
     p.add_argument("files", nargs="+", type=Path, metavar="FILE", help=".pdf, .png, .jpg, .tiff or .bin (one payload)")
     p.add_argument("--store", type=Path, required=True, metavar="DB", help="the post office's scans (made if missing)")
     p.add_argument("--mailpiece", default="", metavar="ID",
@@ -159,7 +140,7 @@ def _accept(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     _told(p)
     _believed(p)
     p.add_argument("--brief", action="store_true", help="a line a piece, and what speaks against it")
-    _json(p)
+    as_json(p)
 
 
 def _told(p: argparse.ArgumentParser) -> None:
@@ -174,20 +155,20 @@ def _told(p: argparse.ArgumentParser) -> None:
                    help="compliance calendar and window of dates in place of the one that comes along")  # fmt: skip
 
 
-def _explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    p = _add(commands, "explain", "pes_sim.cli.accepting:run_explain",
-             "Go through an indicium as a teacher would: fields, checks and why, the signature step by step",
-             "pes-sim explain demo-out/indicia.pdf")  # fmt: skip
+def _explain(commands: Commands) -> None:
+    p = add(commands, "explain", "pes_sim.cli.accepting:run_explain",
+            "Go through an indicium as a teacher would: fields, checks and why, the signature step by step",
+            "pes-sim explain demo-out/indicia.pdf")  # fmt: skip
     p.add_argument("payload", metavar="HEX|FILE", help="hex digits, or .pdf, .png, .jpg, .tiff or .bin")
     _told(p)
     _believed(p)
-    _json(p)
+    as_json(p)
 
 
-def _scan(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    p = _add(commands, "scan", "pes_sim.cli.scanning:run",
-             "Print, damage and scan pages, simulated: what a scanner would see of a PDF or a picture, as PNG files",
-             "pes-sim scan demo-out/indicia.pdf --out scans --dpi 300 --damage blur=0.1 --damage skew=3")  # fmt: skip
+def _scan(commands: Commands) -> None:
+    p = add(commands, "scan", "pes_sim.cli.scanning:run",
+            "Print, damage and scan pages, simulated: what a scanner would see of a PDF or a picture, as PNG files",
+            "pes-sim scan demo-out/indicia.pdf --out scans --dpi 300 --damage blur=0.1 --damage skew=3")  # fmt: skip
     p.add_argument("file", type=Path, metavar="FILE", help=".pdf, .png, .jpg or .tiff")
     p.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the scans go (made if need be)")
     p.add_argument("--dpi", type=int, default=300, metavar="N", help="the scanner's resolution (300)")
@@ -197,49 +178,42 @@ def _scan(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     p.add_argument("--seed", type=int, default=1, metavar="N", help="chance follows from it: the same scans again (1)")
 
 
-def _decode(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    p = _add(commands, "decode", "pes_sim.cli.verifying:run_decode",
-             "Show a payload field by field: offset, length, bytes, meaning, and whether its place is public",
-             "pes-sim decode ff4713270011f50fce96010000009aca2921e3f1")  # fmt: skip
+def _decode(commands: Commands) -> None:
+    p = add(commands, "decode", "pes_sim.cli.verifying:run_decode",
+            "Show a payload field by field: offset, length, bytes, meaning, and whether its place is public",
+            "pes-sim decode ff4713270011f50fce96010000009aca2921e3f1")  # fmt: skip
     p.add_argument("payload", metavar="HEX|FILE", help="hex digits, or a file with the payload (or with hex digits)")
     p.add_argument("--layout", default="", metavar="NAME",
                    help="a layout's name, or its .toml file (default: by the version byte)")  # fmt: skip
-    _json(p)
+    as_json(p)
 
 
-def _layout(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parent = commands.add_parser(
-        "layout",
-        help="which layouts there are, a layout byte for byte, and what is wrong with a file",
-        description="Which layouts there are, a layout byte for byte, and what is wrong with a file.",
-        epilog="example: pes-sim layout check mine.toml",
-    )
-    actions = parent.add_subparsers(title="actions", metavar="ACTION", required=True)
+def _layout(commands: Commands) -> None:
+    what = "Which layouts there are, a layout byte for byte, and what is wrong with a file"
+    actions = group(commands, "layout", what, "pes-sim layout check mine.toml")
     run = "pes_sim.cli.layouting:run_"
-    _add(actions, "list", f"{run}list", "The layouts that come with it", "pes-sim layout list")
-    p = _add(actions, "show", f"{run}show", "The byte map of a layout, as a table and as a picture",
-             "pes-sim layout show imi_std --svg imi_std.svg")  # fmt: skip
+    add(actions, "list", f"{run}list", "The layouts that come with it", "pes-sim layout list")
+    p = add(actions, "show", f"{run}show", "The byte map of a layout, as a table and as a picture",
+            "pes-sim layout show imi_std --svg imi_std.svg")  # fmt: skip
     p.add_argument("layout", metavar="NAME|FILE", help="a built-in layout, or a layout's .toml file")
     p.add_argument("--svg", type=Path, metavar="FILE", help="the picture to write (replaced)")
-    _json(p)
-    p = _add(
-        actions, "check", f"{run}check", "Every mistake in layout files, by line", "pes-sim layout check mine.toml"
-    )
+    as_json(p)
+    p = add(actions, "check", f"{run}check", "Every mistake in layout files, by line", "pes-sim layout check mine.toml")
     p.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a layout's .toml file")
-    _json(p)
+    as_json(p)
 
 
-def _vectors(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    p = _add(commands, "vectors", "pes_sim.cli.vectoring:run",
-             "Write test vectors for verifiers: specimens by every layout and scheme, good and bad, with their keys",
-             "pes-sim vectors --out indicia.json")  # fmt: skip
+def _vectors(commands: Commands) -> None:
+    p = add(commands, "vectors", "pes_sim.cli.vectoring:run",
+            "Write test vectors for verifiers: specimens by every layout and scheme, good and bad, with their keys",
+            "pes-sim vectors --out indicia.json")  # fmt: skip
     p.add_argument("--out", type=Path, required=True, metavar="FILE.json", help="the file to write (replaced)")
 
 
-def _symbol(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    p = _add(commands, "symbol", "pes_sim.cli.drawing:run",
-             "Draw one indicium's Data Matrix, with its SPECIMEN band, as PNG, SVG, PDF or ZPL",
-             "pes-sim symbol --meter m1 --piece 1 --out piece.png")  # fmt: skip
+def _symbol(commands: Commands) -> None:
+    p = add(commands, "symbol", "pes_sim.cli.drawing:run",
+            "Draw one indicium's Data Matrix, with its SPECIMEN band, as PNG, SVG, PDF or ZPL",
+            "pes-sim symbol --meter m1 --piece 1 --out piece.png")  # fmt: skip
     p.add_argument("payload", nargs="?", metavar="HEX|FILE", help="hex digits, or a file with the payload")
     p.add_argument("--meter", type=Path, metavar="DIR", help="in place of a payload: a meter, with --piece")
     p.add_argument("--piece", type=int, metavar="N", help="its piece count: which piece of that meter")
@@ -252,176 +226,27 @@ def _symbol(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
                    help="dots along one side of a module (default: those of 1/50 inch)")  # fmt: skip
 
 
-def _imb(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _imb(commands: Commands) -> None:
     what = "An Intelligent Mail barcode from its digits, and the digits of one; it is no evidence of postage"
-    parent = commands.add_parser(
-        "imb",
-        help=what[0].lower() + what[1:],
-        description=f"{what}.",
-        epilog="example: pes-sim imb encode 00300999999999000001 --routing 62701123456",
-    )
-    actions = parent.add_subparsers(title="actions", metavar="ACTION", required=True)
+    actions = group(commands, "imb", what, "pes-sim imb encode 00300999999999000001 --routing 62701123456")
     run = "pes_sim.cli.mailing:run_"
-    p = _add(actions, "encode", f"{run}encode", "The 65 bars of a tracking code",
-             "pes-sim imb encode 00300999999999000001 --routing 62701123456")  # fmt: skip
+    p = add(actions, "encode", f"{run}encode", "The 65 bars of a tracking code",
+            "pes-sim imb encode 00300999999999000001 --routing 62701123456")  # fmt: skip
     p.add_argument("tracking", metavar="TRACKING",
                    help="20 digits: barcode identifier 2, service type 3, mailer 6 or 9, serial number")  # fmt: skip
     p.add_argument("--routing", default="", metavar="ZIP", help="5, 9 or 11 digits (default: none)")
-    _json(p)
-    p = _add(actions, "decode", f"{run}decode", "The digits of 65 bars",
-             "pes-sim imb decode ATTFATTDTTADTAATTDTDTATTDAFDDFADFDFTFFFFFTATFAAAATDFFTDAADFTFDTDT")  # fmt: skip
+    as_json(p)
+    p = add(actions, "decode", f"{run}decode", "The digits of 65 bars",
+            "pes-sim imb decode ATTFATTDTTADTAATTDTDTATTDAFDDFADFDFTFFFFFTATFAAAATDFFTDAADFTFDTDT")  # fmt: skip
     p.add_argument("bars", metavar="BARS", help="65 letters: F full, A ascends, D descends, T neither")
     p.add_argument("--upside-down", action="store_true", help="the piece lies upside down")
-    _json(p)
+    as_json(p)
 
 
-def _meter(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    example = "pes-sim meter new m1 --zip 20260 && pes-sim meter status m1"
-    parent = commands.add_parser(
-        "meter",
-        help="make a meter, look at it, refill it, check it in, withdraw it",
-        description="Make a meter, look at it, refill it, check it in, withdraw it.",
-        epilog=f"example: {example}",
-    )
-    actions = parent.add_subparsers(title="actions", metavar="ACTION", required=True)
-
-    def action(name: str, what: str, example: str, module: str = "meters") -> argparse.ArgumentParser:
-        run = f"pes_sim.cli.{module}:run_{name.replace('-', '_')}"
-        p = _add(actions, name, run, what, f"pes-sim meter {name} {example}")
-        p.add_argument("directory", type=Path, metavar="DIR", help="the meter's directory")
-        return p
-
-    p = action("new", "Manufacture and authorize a meter with a data centre of its own", "m1 --zip 20260 --refill 100")
-    p.add_argument("--zip", default="20260", metavar="NNNNN", help="ZIP Code of the licensing post office (20260)")
-    p.add_argument("--customer", default="TEST CUSTOMER", metavar="NAME", help="the customer's account")
-    p.add_argument("--serial", type=int, default=0, metavar="N", help="the PSD's serial number (default: drawn)")
-    p.add_argument("--departments", type=Path, metavar="FILE.csv", help="code,name of each (default: 100 General)")
-    p.add_argument("--deposit", default="10000.00", metavar="DOLLARS", help="the customer's funds (10000.00)")
-    p.add_argument("--refill", default="", metavar="DOLLARS", help="refill it at once (default: not)")
-    p.add_argument("--clock", choices=("real", "virtual"), default="real",
-                   help="virtual: stands still until 'meter advance' moves it")  # fmt: skip
-    p.add_argument("--start", default="", metavar="TIME", help="where a virtual clock begins (default: now)")
-    p.add_argument("--utc-offset", default="+00:00", metavar="±HH:MM", help="the meter's fixed offset from UTC")
-    p.add_argument(
-        "--layout",
-        default="imi_std",
-        metavar="NAME",
-        help="imi_min, imi_std, imi_max, ibi_specimen (legacy), or a layout's .toml file",
-    )
-    p.add_argument("--profile", choices=("140-2", "140-3", "legacy"), default="140-2",
-                   help="whose rules it follows: FIPS 140-2, 140-3, or none, to sign as IBI was (140-2)")  # fmt: skip
-    p.add_argument("--regime", choices=("IMI", "IBI"), default="IMI",
-                   help="IMI: a check-in every 72 hours; IBI: every 90 days, and inspections (IMI)")  # fmt: skip
-    p.add_argument("--seed", default="", metavar="TEXT", help="keys follow from it; the meter says so")
-    p = action("status", "State, registers, hours to the lockout, departments", "m1 --json")
-    _json(p)
-    _faults(p)
-    p = action("refill", "Add postage from the customer's funds", "m1 50.00")
-    p.add_argument("amount", metavar="DOLLARS")
-    _faults(p)
-    p = action("deposit", "Put funds on the customer's account with the provider, for refills", "m1 500.00")
-    p.add_argument("amount", metavar="DOLLARS")
-    _faults(action("checkin", "Report to the data centre, which restarts the 72 hours", "m1"))
-    p = action("advance", "Move a virtual clock on", "m1 72h1m")
-    p.add_argument("duration", metavar="TIME", help="such as 72h1m, 3d or 90s")
-    p = action("cancel-refill", "Give up the refill under way; what the provider granted for it is paid back", "m1",
-               "orders")  # fmt: skip
-    _json(p)
-    p = action("withdraw", "End service for good: what is left is paid back to the customer's account", "m1 --json",
-               "orders")  # fmt: skip
-    _json(p)
-    p = action("lock", "The provider's order to lock the meter", "m1 --reason 'inspection due'", "orders")
-    _reason(p, "what for, as often as needed: provider lock (the default), inspection due, register fault or so")
-    _json(p)
-    p = action("unlock", "The provider's order to unlock the meter; wrong proofs of identity are forgotten, too", "m1",
-               "orders")  # fmt: skip
-    _reason(p, "which lock, as often as needed (default: all that the provider may clear)")
-    _json(p)
-    for name, what in (
-        (
-            "recover",
-            "The provider's order to go on, for a meter that has lost its registers or its trust; then unlock it",
-        ),
-        (
-            "settle",
-            "End the service of a meter that cannot come back; what is left is paid back to the customer's account",
-        ),
-    ):
-        p = action(name, what, "m1 --used 12.58 --pieces 17", "orders")
-        p.add_argument("--used", metavar="DOLLARS", help="what it printed in its life (default: its database's word)")
-        p.add_argument("--pieces", type=int, metavar="N", help="in how many pieces")
-        p.add_argument("--zero-pieces", type=int, metavar="N", help="of which N were of zero value (0)")
-        _json(p)
-    p = action("self-test", "Run the PSD's self-tests, all of them", "m1 --fail-self-test sha-256", "orders")
-    _json(p)
-    _faults(p)
-    p = action(
-        "run",
-        "Serve the meter on a port until stopped; one line of JSON when it is ready",
-        "m1 --port pty:/tmp/meter0",
-        "running",
-    )
-    p.add_argument("--port", default="pty:", metavar="URI",
-                   help="pty:, pty:LINK, tcp:PORT, tcp:HOST:PORT, rfc2217:HOST:PORT or serial:PATH (pty:)")  # fmt: skip
-    p.add_argument("--line", default="", metavar="NAME=VALUE,...",
-                   help="the line to it: baud=9600,bit-errors=1e-4 or the like (docs/line.md)")  # fmt: skip
-    p.add_argument("--line-step", action="append", default=[], metavar="STEP",
-                   help='what happens on it once, as in "unplug to-device frame=3 for=2s"; repeatable')  # fmt: skip
-    p.add_argument("--line-seed", default="", metavar="TEXT",
-                   help="what goes wrong on the line follows from it (default: drawn, and told)")  # fmt: skip
-    p.add_argument("--psd", action="store_true", help="its security device alone, as a mainboard finds it")
-    p.add_argument("--cut-power-at-write", type=int, metavar="N",
-                   help="cut the PSD's power before operation N of its medium; it comes back at once")  # fmt: skip
-    p.add_argument("--storage-fault", action="append", default=[], metavar="KIND[@N[:K]]",
-                   help="what is wrong with the PSD's medium: tear@12:100 or the like (docs/storage.md)")  # fmt: skip
-    p.add_argument("--trace", type=Path, metavar="FILE.pcapng",
-                   help="write what goes over the port to a file, or to a named pipe, for Wireshark "
-                   "(hardware/wireshark)")  # fmt: skip
-    p.add_argument("--control", type=int, metavar="PORT",
-                   help="where on this machine its bench control listens (default: any free port)")  # fmt: skip
-    p.add_argument("--no-control", action="store_true", help="without bench control (pes-sim bench)")
-    _faults(p)
-    action("specimens", "Specimens printed each day, to be collected and destroyed (39 CFR 501.9)", "m1")
-    _snapshots(actions)
-
-
-def _snapshots(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """From where, and to where; a restore names the meter first, as every other command does."""
-    for name, what, first, second in (
-        ("snapshot", "Copy a whole meter, its keys and its data centre into one new file", "m1", "m1.snapshot"),
-        ("restore", "Put a meter back to what it was in a snapshot; not its clock, nor its data centre", "m1",
-         "m1.snapshot"),
-        ("clone", "Make a second meter of a snapshot, with a clock and a data centre of its own", "m1.snapshot", "m2"),
-    ):  # fmt: skip
-        p = _add(actions, name, f"pes_sim.cli.snapshots:run_{name}", what, f"pes-sim meter {name} {first} {second}")
-        for word in (first, second):
-            if word.endswith(".snapshot"):
-                p.add_argument("file", type=Path, metavar="FILE", help="the snapshot")
-            else:
-                p.add_argument("directory", type=Path, metavar="DIR", help="the meter's directory")
-
-
-def _bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """A control is named after the meter, and its arguments come from the table of controls."""
-    parent = commands.add_parser(
-        "bench",
-        help="control a meter while it runs: clock, LAN, power, faults, snapshots",
-        description="Control a meter while 'pes-sim meter run' runs it: clock, LAN, power, faults, snapshots.",
-        epilog="example: pes-sim bench m1 advance 72h",
-    )
-    parent.add_argument("directory", type=Path, metavar="DIR", help="the meter's directory")
-    controls = parent.add_subparsers(title="controls", metavar="CONTROL", required=True, dest="control")
-    for row in ACTIONS:
-        p = _add(controls, row.name, "pes_sim.cli.benching:run", row.what, f"pes-sim bench m1 {row.example}")
-        for parameter in row.parameters:
-            _argument(p, parameter)
-        _json(p)
-
-
-def _monitor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    p = _add(commands, "monitor", "pes_sim.cli.monitoring:run",
-             "Show what goes over a port, frame by frame, from between program and device; or what a trace has of it",
-             "pes-sim monitor --port tcp:4000 --listen pty:/tmp/meter0")  # fmt: skip
+def _monitor(commands: Commands) -> None:
+    p = add(commands, "monitor", "pes_sim.cli.monitoring:run",
+            "Show what goes over a port, frame by frame, from between program and device; or what a trace has of it",
+            "pes-sim monitor --port tcp:4000 --listen pty:/tmp/meter0")  # fmt: skip
     p.add_argument("--port", metavar="URI",
                    help="the device: a terminal's path, tcp:HOST:PORT, rfc2217:HOST:PORT or serial:PATH")  # fmt: skip
     p.add_argument("--listen", metavar="URI",
@@ -429,18 +254,3 @@ def _monitor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     p.add_argument("--trace", type=Path, metavar="FILE.pcapng",
                    help="write a trace besides; without --port: read this one, - for standard input")  # fmt: skip
     p.add_argument("--json", action="store_true", help="one JSON object a line")
-
-
-def _argument(p: argparse.ArgumentParser, parameter: Parameter) -> None:
-    name, kind = parameter.name, {Form.WHOLE: int, Form.NUMBER: float}.get(parameter.form, str)
-    if parameter.form is Form.FLAG:
-        either = p.add_mutually_exclusive_group()
-        for word, value in zip(parameter.words, (True, False), strict=True):
-            either.add_argument(f"--{word}", dest=name, action="store_const", const=value, default=parameter.default,
-                                help=f"{parameter.meaning}: {'yes' if value else 'no'}")  # fmt: skip
-    elif parameter.needed:
-        p.add_argument(name, type=kind, choices=parameter.words or None, help=parameter.meaning,
-                       metavar=None if parameter.words else name.upper())  # fmt: skip
-    else:
-        p.add_argument(f"--{name.replace('_', '-')}", type=kind, default=parameter.default, metavar="N",
-                       help=parameter.meaning)  # fmt: skip

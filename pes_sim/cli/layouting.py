@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pes_sim.cli import console
-from pes_sim.errors import LayoutError, UsageError
+from pes_sim.cli import console, paging
+from pes_sim.errors import LayoutError
 from pes_sim.indicium import bytemap
 from pes_sim.indicium import layout as layouts
 from pes_sim.indicium.document import Mistake
 from pes_sim.indicium.layout import Layout
+from pes_sim.preview import placing
 from pes_sim.psd.piece import check_for_new
 from pes_sim.psd.storage import write_atomically
 
@@ -34,8 +35,9 @@ def run_list(options: argparse.Namespace) -> int:
 def run_show(options: argparse.Namespace) -> int:
     """`pes-sim layout show NAME|FILE`"""
     layout = layouts.load(options.layout)
-    if options.svg and options.svg.resolve() == Path(options.layout).resolve():
-        raise UsageError(f"{options.svg} is the layout itself", hint="Give the picture another name")
+    if options.svg:
+        placing.check(options.svg)
+        paging.check_out(options.svg, options.layout)
     if options.json:
         print(json.dumps(_document(layout), indent=2))
     else:

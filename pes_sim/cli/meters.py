@@ -18,6 +18,7 @@ from pes_sim.money import dollars, parse
 from pes_sim.psd import messages
 from pes_sim.psd.lifecycle import Lock
 from pes_sim.psd.locks import LOCKS
+from pes_sim.psd.owned import quoted
 from pes_sim.psd.policy import Regime
 from pes_sim.psd.profile import Profile
 from pes_sim.psd.registers import REGISTERS
@@ -56,7 +57,7 @@ def run_new(options: argparse.Namespace) -> int:
         if refill:
             print(f"  available {dollars(meter.refill(refill).descending_mills)}")
         else:
-            print(f"  available $0.00 (pes-sim meter refill {options.directory} 100.00 adds some)")
+            print(f"  available $0.00 (pes-sim meter refill {quoted(options.directory)} 100.00 adds some)")
     return 0
 
 
@@ -96,8 +97,9 @@ def _print_unreadable(document: Mapping[str, Any], directory: Path) -> None:
             f"{last['piece_count']} pieces (get_statement gives it)"
         )
     print(f"  registers  cannot be read; the last signed report {said}")
-    remedy = f"the provider's order brings it back, locked at first: pes-sim meter recover {directory}"
-    lost = f"nothing is left that says which PSD this is; the provider can settle it: pes-sim meter settle {directory}"
+    which = quoted(directory)
+    remedy = f"the provider's order brings it back, locked at first: pes-sim meter recover {which}"
+    lost = f"nothing is left that says which PSD this is; the provider can settle it: pes-sim meter settle {which}"
     print(f"  recovery   {remedy if document['psd_serial'] else lost}")
 
 
@@ -152,7 +154,7 @@ def _departments(meter: VirtualMeter) -> tuple[dict[str, Any], list[str]]:
     except StorageFailed as problem:
         return {}, [f"the departments cannot be read: {problem.message}. {problem.hint}"]
     rows = {d.code: {"name": d.name, "piece_count": d.pieces, "postage_mills": d.postage_mills} for d in found}
-    remedy = f": pes-sim meter recover {meter.home.directory}" if meter.lost else ""
+    remedy = f": pes-sim meter recover {quoted(meter.home.directory)}" if meter.lost else ""
     return rows, [meter.complaint + remedy] if meter.complaint else []
 
 
@@ -172,9 +174,9 @@ def _what_clears(reason: str, directory: Path) -> str:
     if reason not in list(Lock):
         return ""
     said = {
-        "checkin_complete": f" A check-in clears it: pes-sim meter checkin {directory}",
+        "checkin_complete": f" A check-in clears it: pes-sim meter checkin {quoted(directory)}",
         "set_time": " The provider clears it, who sets the time",
-        "unlock": f" The provider clears it, by its order to unlock: pes-sim meter unlock {directory}",
+        "unlock": f" The provider clears it, by its order to unlock: pes-sim meter unlock {quoted(directory)}",
     }
     return said[LOCKS[Lock(reason)].cleared_by]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import struct
 from dataclasses import dataclass
@@ -11,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from pes_sim.errors import UsageError
 from pes_sim.indicium.layout import Layout
-from pes_sim.preview import image
+from pes_sim.preview import image, placing
 from pes_sim.preview.face import NO_ADVERT, Advert
-from pes_sim.preview.pdf import PdfPages, PicturePages, check_resolution, open_pages
+from pes_sim.preview.pdf import FORMS, PdfPages, PicturePages, check_resolution, open_pages
 from pes_sim.preview.stationery import USUAL, PageKind, kind_of
 
 if TYPE_CHECKING:
@@ -33,11 +34,12 @@ class Look:
     dpi: int = 300
     advert: Advert = NO_ADVERT
 
-    def open(self, path: Path, title: str, layout: Layout | None) -> PdfPages | PicturePages:
+    def open(self, path: Path, title: str, layout: Layout | None, *, paid: bool = True) -> PdfPages | PicturePages:
         """The file to put pieces into; see `open_pages`."""
         return open_pages(
-            path, form=self.form, dpi=self.dpi, title=title, kind=self.kind, advert=self.advert, layout=layout
-        )
+            path, form=self.form, dpi=self.dpi, title=title, kind=self.kind, advert=self.advert, layout=layout,
+            paid=paid,
+        )  # fmt: skip
 
 
 def look_of(options: argparse.Namespace) -> Look:
@@ -45,6 +47,22 @@ def look_of(options: argparse.Namespace) -> Look:
     if options.logo is not None and options.slogan:
         raise UsageError("a slogan and a logo have the same place", hint="Give one of them")
     return Look(kind_of(options.page), options.format, options.dpi, _advert(options))
+
+
+def check_out(out: Path, *read: Path | str | None) -> None:
+    """Raises `UsageError` where writing `out`, or pictures numbered after it, would replace a file that the command
+    reads, or one of a meter's own.
+    """
+    for place in (out, *placing.already_numbered(out)):
+        if any(source and os.path.exists(source) and _is_same(place, source) for source in read):
+            raise UsageError(f"{place} is read here, and would be replaced", hint="Give another name with --out")
+    own = any(os.path.exists(folder / "meter.json") for folder in (out.parent, out.parent.parent))
+    if own and os.path.isfile(out) and out.suffix.lower().removeprefix(".") not in FORMS:
+        raise UsageError(f"{out} is a meter's own file, and would be replaced", hint="Give another name with --out")
+
+
+def _is_same(place: Path, source: Path | str) -> bool:
+    return os.path.exists(place) and os.path.samefile(place, source)
 
 
 def again(options: argparse.Namespace) -> str:
@@ -62,10 +80,11 @@ def _advert(options: argparse.Namespace) -> Advert:
     if options.logo is None:
         return Advert(slogan=options.slogan) if options.slogan else NO_ADVERT
     logo = read_logo(options.logo)
-    said = logo.info.get("dpi", (0, 0))[0]
-    dpi = options.logo_dpi or (round(said) if round(said) in image.DPI else 300)
-    check_resolution(dpi)
-    return Advert(logo=logo, dpi=float(dpi))
+    if options.logo_dpi:
+        check_resolution(options.logo_dpi)
+        return Advert(logo=logo, dpi=options.logo_dpi)
+    across, down = (round(dots) for dots in logo.info.get("dpi", (0, 0)))
+    return Advert(logo=logo, dpi=(across, down) if across in image.DPI and down in image.DPI else 300)
 
 
 def read_logo(path: Path) -> Image:

@@ -9,21 +9,22 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from pes_sim.cli import paging
+from pes_sim.cli import console, paging
 from pes_sim.cli.printing import request_id
 from pes_sim.cli.verifying import read_payload
-from pes_sim.errors import PayloadError, UsageError
+from pes_sim.errors import PayloadError, PesError, UsageError
 from pes_sim.indicium import layout as layouts
 from pes_sim.indicium.api import from_hex
 from pes_sim.indicium.layout import Layout
 from pes_sim.meter.job import JobPiece
+from pes_sim.preview import pieces
 from pes_sim.preview.imprint import Imprint, of_payload, serial
+from pes_sim.preview.lastword import last_word
 from pes_sim.preview.stationery import KINDS, Arrangement
-from pes_sim.psd.owned import read_regular
+from pes_sim.psd.lifecycle import State
+from pes_sim.psd.owned import quoted, read_regular
 from pes_sim.psd.piece import PieceKind
 from pes_sim.virtual import VirtualMeter, create
-
-_BY_LABEL: Final = {kind.label: kind for kind in PieceKind}
 
 _SEED: Final = "pes-sim preview"
 _SENDER: Final = ("PES-SIM MAIL ROOM", "1 SIMULATION PLAZA", "WASHINGTON DC 20260")
@@ -54,10 +55,13 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("both a payload and a meter are given", hint="Give one of them, or neither for made-up pieces")
     if options.piece is not None and options.meter is None:
         raise UsageError("--piece is a meter's", hint="Give --meter DIR with it")
+    paging.check_out(options.out, options.payload, options.logo, options.layout)
     look = paging.look_of(options)
     count = 0
-    with look.open(options.out, "Specimen indicia", None) as pages:
+    with console.held() as interruption, look.open(options.out, "Specimen indicia", None, paid=False) as pages:
         for imprint in _pieces(options, look):
+            if interruption.asked:
+                raise KeyboardInterrupt
             pages.add(imprint)
             count += 1
     print(f"{count} piece{'s' if count != 1 else ''} on {pages.pages} page{'s' if pages.pages != 1 else ''} "
@@ -67,6 +71,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _pieces(options: argparse.Namespace, look: paging.Look) -> Iterator[Imprint]:
+    if options.meter is not None and look.kind.arrangement is Arrangement.STATEMENT:
+        if options.piece is not None:
+            raise UsageError("a withdrawal statement is of no piece", hint="Leave out --piece")
+        return of_withdrawn(options.meter)
     if options.meter is not None:
         return of_meter(options.meter, options.piece)
     if options.payload is not None:
@@ -95,12 +103,22 @@ def of_meter(directory: Path, piece: int | None) -> Iterator[Imprint]:
                 code = entry["reference"].decode(errors="replace")
                 asked = known.get(entry["request_id"])
                 yield of_payload(
-                    entry["indicium"], layout, kind=_BY_LABEL[entry["piece_kind"]], meter_serial=serial(info),
+                    entry["indicium"], layout, kind=pieces.KINDS[entry["piece_kind"]], meter_serial=serial(info),
                     origin_zip=info["licensing_zip"], **_counted(layout, entry["piece_count"]),
                     reference=f"Department {code} {departments.get(code, '')}".strip(), **_besides(asked),
                 )  # fmt: skip
     if piece is not None and not found:
         raise UsageError(f"{directory} has no piece {piece}", hint="Its log no longer has it, or never had")
+
+
+def of_withdrawn(directory: Path) -> Iterator[Imprint]:
+    """The signed statement of a meter that was withdrawn. Raises `UsageError` for one that was not."""
+    with VirtualMeter(directory) as meter:
+        if meter.status().state != State.WITHDRAWN:
+            hint = f"It states one at the end of its service: pes-sim meter withdraw {quoted(directory)}"
+            raise UsageError(f"{directory} has stated no withdrawal", hint=hint)
+        info = meter.info()
+        yield last_word(meter.statement(), meter_serial=serial(info), origin_zip=info["licensing_zip"])
 
 
 def _counted(layout: Layout, count: int) -> dict[str, int]:
@@ -136,10 +154,16 @@ def _besides(asked: JobPiece | None) -> dict[str, Any]:
 
 
 def _of_payloads(text: str, layout: str, kind: str, stated: bool) -> Iterator[Imprint]:
-    drawn_as = {"kind": _BY_LABEL[kind.replace("-", " ")]} if kind else {}
-    for payload, said in _payloads(text):
-        of = layouts.load(layout) if layout else _recognised(payload, stated)
-        yield of_payload(payload, of, **(_kind_said(said) | drawn_as))
+    drawn_as = {"kind": pieces.KINDS[kind.replace("-", " ")]} if kind else {}
+    own = layouts.load(layout) if layout else None
+    for where, payload, said in _payloads(text):
+        try:
+            of = own or pieces.layout_of(said) or _recognised(payload, stated)
+            imprint = of_payload(payload, of, **(pieces.besides(said) | drawn_as))
+        except PesError as problem:
+            problem.message = f"{where}{problem.message}"
+            raise
+        yield imprint
 
 
 def _recognised(payload: bytes, stated: bool) -> Layout:
@@ -149,16 +173,17 @@ def _recognised(payload: bytes, stated: bool) -> Layout:
     return statement if is_one else layouts.recognise(payload)
 
 
-def _payloads(text: str) -> Iterator[tuple[bytes, Mapping[str, Any]]]:
-    """Those of a file of JSON lines, with what each says besides; or the one payload that HEX|FILE is."""
+def _payloads(text: str) -> Iterator[tuple[str, bytes, Mapping[str, Any]]]:
+    """Those of a file of JSON lines, each with where it is and what its line says; or the one that HEX|FILE is."""
     if not text.endswith(".jsonl"):
-        yield read_payload(text), {}
+        yield "", read_payload(text), {}
         return
     try:
         with Path(text).open(encoding="utf-8") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
-                    yield _from_line(line, f"{text}, line {number}")
+                    where = f"{text}, line {number}: "
+                    yield where, *_from_line(line, where)
     except OSError as problem:
         raise UsageError(f"{text} cannot be read: {problem.strerror}") from None
     except UnicodeDecodeError:
@@ -170,15 +195,10 @@ def _from_line(line: str, where: str) -> tuple[bytes, Mapping[str, Any]]:
         said = json.loads(line)
         return from_hex(said["payload_hex"]), said
     except PayloadError as problem:
-        raise UsageError(f"{where}: {problem.message}", hint=problem.hint) from None
+        raise UsageError(f"{where}{problem.message}", hint=problem.hint) from None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         hint = "A line is as in demo-out/pieces.jsonl, or in the attachment of a PDF that was printed here"
-        raise UsageError(f'{where}: no JSON object with a "payload_hex"', hint=hint) from None
-
-
-def _kind_said(said: Mapping[str, Any]) -> dict[str, PieceKind]:
-    found = _BY_LABEL.get(str(said.get("kind")))
-    return {"kind": found} if found else {}
+        raise UsageError(f'{where}no JSON object with a "payload_hex"', hint=hint) from None
 
 
 # --- made-up ones ----------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from pes_sim.meter.meter import Meter, Printed
 from pes_sim.money import dollars
 from pes_sim.preview import fonts
 from pes_sim.preview.imprint import Imprint, class_title
-from pes_sim.psd.owned import read_regular
+from pes_sim.psd.owned import quoted, read_regular
 from pes_sim.psd.storage import write_atomically
 from pes_sim.virtual import VirtualMeter
 
@@ -51,6 +51,7 @@ def run(options: argparse.Namespace) -> int:
     """`pes-sim print --meter DIR --job FILE.csv --out FILE.pdf`"""
     if options.out.exists() and not (options.out.is_file() or options.out.is_dir()):
         raise UsageError(f"{options.out} is a device or a pipe", hint="Give the name of a PDF file")
+    paging.check_out(options.out, options.job, options.logo)
     look = paging.look_of(options)
     with VirtualMeter(options.meter, failing_self_tests=options.fail_self_test) as meter:
         job_id, pieces = _load(options, meter)
@@ -78,16 +79,15 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _go_on(options: argparse.Namespace, job_id: str) -> str:
-    return (
-        f"To go on: pes-sim print --meter {options.meter} --resume {job_id} --out {options.out}{paging.again(options)}"
-    )
+    where = f"--meter {quoted(options.meter)} --resume {job_id} --out {quoted(options.out)}"
+    return f"To go on: pes-sim print {where}{paging.again(options)}"
 
 
 def _what_now(problem: PesError, options: argparse.Namespace) -> str:
     missing = problem.detail.get("missing_mills")
     if isinstance(problem, InsufficientFunds) and isinstance(missing, int):
-        return f"{dollars(missing)} missing: pes-sim meter refill {options.meter} DOLLARS"
-    return for_this_meter(problem.hint, options) or f"See pes-sim meter status {options.meter}"
+        return f"{dollars(missing)} missing: pes-sim meter refill {quoted(options.meter)} DOLLARS"
+    return for_this_meter(problem.hint, options) or f"See pes-sim meter status {quoted(options.meter)}"
 
 
 def _load(options: argparse.Namespace, meter: VirtualMeter) -> tuple[str, Sequence[JobPiece]]:

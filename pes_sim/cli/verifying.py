@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pes_sim.indicium.grade import Grade
     from pes_sim.indicium.reading import Mark
 
+_BESIDE: Final = ("ca.pem", "psd.pem")
+"""What is believed where `--ca` or `--psd` is not given: the certificate of that name beside the file."""
 _LONGEST: Final = 65536
 """Bytes of a file that may hold one payload."""
 _SHORTEST_HEX: Final = 40
@@ -83,7 +85,7 @@ def _tell(
         print(json.dumps(document, indent=2))
         return
     for found, report in results:
-        _show(found, report)
+        _show(found, report, options)
     count = sum(report is not None and report.verdict is Verdict.VALID for _, report in results)
     print(f"{count} of {len(results)} valid. Specimens: no valid postage, whatever the verdict.")
 
@@ -140,13 +142,24 @@ def read_bytes(path: Path) -> bytes:
 
 def trusted(options: argparse.Namespace, file: Path) -> Trust:
     """What `--ca`, `--psd`, `--mac-keys` and `--revoked` say, or the certificates beside the file."""
-    ca, psd = file.parent / "ca.pem", file.parent / "psd.pem"
-    believed = trust(
-        options.ca or (ca if ca.exists() else None),
-        options.psd or ([psd] if psd.exists() else []),
-        options.mac_keys,
-    )
+    if absent(options, file):
+        believed = trust(options.ca, options.psd or (), options.mac_keys)
+    else:
+        ca, psd = (file.parent / name for name in _BESIDE)
+        believed = trust(options.ca or ca, options.psd or [psd], options.mac_keys)
     return replace(believed, revoked=frozenset(options.revoked)) if options.revoked else believed
+
+
+def absent(options: argparse.Namespace, file: Path) -> list[Path]:
+    """The certificates that were neither given nor are beside the file."""
+    given = {"ca.pem": options.ca, "psd.pem": options.psd}
+    return [file.parent / name for name in _BESIDE if not given[name] and not (file.parent / name).exists()]
+
+
+def what_to_give(options: argparse.Namespace, file: Path) -> str:
+    """The certificates without which nothing can be checked, and where one was looked for."""
+    missing = ", ".join(str(path) for path in absent(options, file))
+    return f"Give --ca ca.pem and --psd psd.pem; a meter's directory holds both. Missing: {missing}"
 
 
 def _document(found: Found, report: Report | None) -> dict[str, Any]:
@@ -195,7 +208,7 @@ def _graded(estimate: Grade) -> dict[str, Any]:
     }
 
 
-def _show(found: Found, report: Report | None) -> None:
+def _show(found: Found, report: Report | None, options: argparse.Namespace) -> None:
     where = f"{found.file} page {found.page}"
     if report is None:
         what = "no Data Matrix symbol could be read"
@@ -215,7 +228,7 @@ def _show(found: Found, report: Report | None) -> None:
         failed = report.checks[-1]
         print(f"  {failed.name}: {failed.note}")
         if report.verdict is Verdict.NO_CERTIFICATE:
-            print("  Give --ca ca.pem and --psd psd.pem; a meter's directory holds both")
+            print(f"  {what_to_give(options, found.file)}")
         if report.verdict is Verdict.NO_KEY:
             print(f"  Give --mac-keys FILE; a meter's provider keeps it: provider/{SECRETS_FILE}")
         if report.verdict is Verdict.UNKNOWN_VERSION:

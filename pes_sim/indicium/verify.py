@@ -222,10 +222,9 @@ def _mac(case: _Case) -> str:
 
 def _certificate(case: _Case) -> str:
     trust = case.trust
-    missing = [name for name, given in (("CA", trust.anchor), ("PSD", trust.psd_certificates)) if not given]
-    if missing:
-        what = " and no ".join(missing)
-        raise _Failed(Verdict.NO_CERTIFICATE, f"no {what} certificate was given, so the signature cannot be checked")
+    if not trust.anchor or not trust.psd_certificates:
+        missing = "CA or PSD" if not trust.anchor and not trust.psd_certificates else "PSD" if trust.anchor else "CA"
+        raise _Failed(Verdict.NO_CERTIFICATE, f"no {missing} certificate was given, so the signature cannot be checked")
     wanted, device = case.values["certificate_serial"], case.values["psd_serial"]
     checked = trust.certificate(wanted, device)
     if checked is None:

@@ -22,6 +22,7 @@ HELLO: Final = row(
     "lowest_version highest_version max_frame",
     "version max_frame device_kind",
     "Agrees on the protocol version and the longest frame; says what answers",
+    statuses=(Status.BAD_FIELD, Status.UNSUPPORTED_VERSION),
 )
 """A host may leave it out: version 1 and frames of 2,048 bytes always work."""
 SUBSCRIBE: Final = row(
@@ -31,9 +32,16 @@ SUBSCRIBE: Final = row(
     "low_funds_mills",
     "event_sequence",
     "From now on the device tells events; says how many it told so far",
+    statuses=(Status.BAD_FIELD, Status.UNKNOWN_SERVICE),
 )
 UNSUBSCRIBE: Final = row(
-    0xF1, "unsubscribe", State, "", "event_sequence", "It tells no more; says how many it told so far"
+    0xF1,
+    "unsubscribe",
+    State,
+    "",
+    "event_sequence",
+    "It tells no more; says how many it told so far",
+    statuses=(Status.BAD_FIELD,),
 )
 LINK_SERVICES: Final = (HELLO, SUBSCRIBE, UNSUBSCRIBE)
 """The link's own. They are for everybody, and no device's."""

@@ -13,7 +13,7 @@ from pes_sim.errors import HostileDirectory, UsageError
 from pes_sim.indicium import layout as layouts
 from pes_sim.psd.fields import BY_NAME, check
 from pes_sim.psd.manufacture import check_profile
-from pes_sim.psd.owned import read_regular
+from pes_sim.psd.owned import quoted, read_regular
 from pes_sim.psd.piece import check_for_new, signing
 from pes_sim.psd.policy import Regime
 from pes_sim.psd.profile import Profile
@@ -73,7 +73,7 @@ def read_config(directory: Path) -> MeterConfig:
     try:
         document = read_json(path)
     except (FileNotFoundError, NotADirectoryError):
-        hint = f"Make one: pes-sim meter new {directory}"
+        hint = f"Make one: pes-sim meter new {quoted(directory)}"
         raise UsageError(f"there is no meter in {directory}", hint=hint) from None
     except OSError as problem:
         raise UsageError(f"{path} cannot be read: {problem.strerror}") from None

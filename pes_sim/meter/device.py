@@ -13,7 +13,6 @@ import contextlib
 import itertools
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import date
 from typing import Final
 
@@ -22,10 +21,8 @@ from pes_sim.errors import (
     BadDate,
     IntegrityError,
     MoneyError,
-    NotAuthenticated,
     RefusedByProvider,
     RequestIdReused,
-    SelfTestFailed,
     StorageFailed,
     UnknownDepartment,
     UnknownService,
@@ -33,19 +30,18 @@ from pes_sim.errors import (
 from pes_sim.indicium.layout import Layout
 from pes_sim.link.bare import BarePsd
 from pes_sim.meter.connection import EXCHANGES, Centre, Connection, derived, usable
+from pes_sim.meter.projection import Projection
 from pes_sim.meter.rates import RateBook, RateTable
 from pes_sim.meter.services import BY_NAME, PASSED_THROUGH, SERVICES
 from pes_sim.meter.session import Session
 from pes_sim.meter.store import MeterStore, StoredPiece
 from pes_sim.money import dollars
 from pes_sim.psd.device import Psd
-from pes_sim.psd.fields import BY_NAME as FIELDS
-from pes_sim.psd.fields import Values, check, check_all, pack, unpack
-from pes_sim.psd.piece import ASKED_BESIDES, PieceKind, today
+from pes_sim.psd.fields import Values, check_all, pack
+from pes_sim.psd.piece import ASKED_BESIDES
 from pes_sim.psd.policy import Regime
 from pes_sim.psd.registers import Registers
 from pes_sim.psd.selftest import TestName
-from pes_sim.psd.services import BY_NAME as PSD_SERVICES
 from pes_sim.psd.services import Service
 
 _MOVES_MONEY: Final = frozenset(name for exchange in EXCHANGES.values() for name in (exchange.begin, exchange.complete))
@@ -56,8 +52,6 @@ _PLAIN: Final = len(BY_NAME["print_piece"].request)
 """Fields of a print request that asks for nothing besides."""
 _CHUNK: Final = 6
 """Departments in one answer: they fit the smallest frame, whatever their names are written in."""
-_NOBODYS: Final = "?"
-"""The department of pieces that bear no department's code."""
 
 
 class MeterDevice:
@@ -99,16 +93,10 @@ class MeterDevice:
             "cancel_refill": self._cancel_refill,
             "withdraw": self._withdraw,
         }
-        self._waiting: dict[bytes, StoredPiece] = {}
-        """Pieces that are paid, and that the store would not take yet; by request id."""
-        self._complaint = ""
-        """What is wrong between store and PSD; empty when nothing is, or nobody has looked yet."""
-        self._lost = False
-        """Whether that is a part of the PSD's log that it has lost: the store knows more than it."""
-        self._compared = False
+        self._projection = Projection(psd, self._session, store, layout, clock)
         self._look_again()
         with contextlib.suppress(IntegrityError, StorageFailed):  # said again to whoever needs the store, or the PSD
-            self._bring_up_to_date(clock.now())
+            self._projection.bring_up_to_date(clock.now())
 
     def execute(self, name: str, request: Values, *, request_id: bytes, now: int) -> Values:
         """The answer to one request; see `Psd.execute`. Requests from several ports take turns."""
@@ -117,14 +105,14 @@ class MeterDevice:
         with self._turn:
             if name in PASSED_THROUGH:
                 if name in _REPORTS:
-                    self._make_safe(now)  # what the answer acknowledges may leave the PSD's log
+                    self._projection.make_safe(now)  # what the answer acknowledges may leave the PSD's log
                 if name in _MOVES_MONEY:
-                    self._check_nothing_lost()
+                    self._projection.check_nothing_lost()
                 answer = self._session.execute(name, request, request_id=request_id, now=now)
                 if name in ("reauthorize", "recover"):
                     self._look_again()
                 if name == "recover":
-                    self._complaint, self._lost, self._compared = "", False, False
+                    self._projection.begin_anew()
                 return answer
             service = BY_NAME[name]
             check_all(service.request, request, service.optional)
@@ -161,12 +149,12 @@ class MeterDevice:
     @property
     def complaint(self) -> str:
         """What is wrong between the meter's database and its PSD, as far as anybody has looked; empty for nothing."""
-        return self._complaint
+        return self._projection.complaint
 
     @property
     def lost(self) -> bool:
         """Whether that is a part of the PSD's log that it has lost."""
-        return self._lost
+        return self._projection.lost
 
     @property
     def psd(self) -> BarePsd:
@@ -176,8 +164,7 @@ class MeterDevice:
     # Its own services
 
     def _print_piece(self, request: Values, request_id: bytes, now: int) -> Values:
-        if not self._compared:
-            self._bring_up_to_date(now)
+        self._projection.compare(now)
         day = _date(request["mailing_date"])
         table, postage = self._postage(request, day)
         asked = {
@@ -190,20 +177,15 @@ class MeterDevice:
         }
         if len(request) > _PLAIN:
             asked |= {name: request[name] for name in ASKED_BESIDES if request.get(name)}
-        piece = self._waiting.get(request_id) or self._store.find(request_id)
+        piece = self._projection.find(request_id)
         if piece is None:
-            self._check_nothing_lost()
-            if self._complaint:
-                raise IntegrityError(
-                    self._complaint, hint="One of them was put back or altered; the PSD's log is what counts"
-                )
+            self._projection.check_agrees()
             if not self._store.has_department(request["department"]):
                 raise UnknownDepartment(
                     f"there is no department {request['department']!r}", hint="The meter lists its departments"
                 )
             answer = self._session.execute("dispense", asked, request_id=request_id, now=now)
-            piece = self._piece({**asked, **answer, "request_id": request_id})
-            self._take_over(piece)
+            piece = self._projection.take_over({**asked, **answer, "request_id": request_id})
         elif self._asked(piece) != asked:
             raise RequestIdReused(
                 "this request id printed another piece", hint="A retry repeats the whole request; else a new id"
@@ -221,8 +203,8 @@ class MeterDevice:
         return {"postage_mills": postage, "rate_table": table.version}
 
     def _get_departments(self, request: Values, request_id: bytes, now: int) -> Values:
-        self._store_waiting()  # totals that lack a piece would be wrong
-        self._bring_up_to_date(now)
+        self._projection.store_waiting()  # totals that lack a piece would be wrong
+        self._projection.bring_up_to_date(now)
         found = list(itertools.islice(self._store.departments(request["from_department"]), _CHUNK + 1))
         return {
             "departments": [pack(d.values()) for d in found[:_CHUNK]],
@@ -233,7 +215,7 @@ class MeterDevice:
         return self._through_centre("refill", request, request_id, now)
 
     def _check_in(self, request: Values, request_id: bytes, now: int) -> Values:
-        self._make_safe(now)  # the receipt acknowledges the log, so what was in it must be safe here first
+        self._projection.make_safe(now)  # the receipt acknowledges the log, so what was in it must be safe here first
         reply = self._through_centre("check_in", request, request_id, now)
         if reply["reason"]:
             raise RefusedByProvider(
@@ -246,11 +228,11 @@ class MeterDevice:
         return self._through_centre("cancel_refill", request, request_id, now)
 
     def _withdraw(self, request: Values, request_id: bytes, now: int) -> Values:
-        self._make_safe(now)  # what the PSD then states is its last word
+        self._projection.make_safe(now)  # what the PSD then states is its last word
         return self._through_centre("withdraw", request, request_id, now)
 
     def _through_centre(self, name: str, request: Values, request_id: bytes, now: int) -> Values:
-        self._check_nothing_lost()
+        self._projection.check_nothing_lost()
         centre, exchange = usable(self.centre, self._connection, self._regime), EXCHANGES[name]
         steps = derived(request_id, "begin"), derived(request_id, "complete")
         begun = self._session.execute(exchange.begin, request, request_id=steps[0], now=now)
@@ -266,12 +248,9 @@ class MeterDevice:
 
     def _look_again(self) -> None:
         """What the meter has to know of its PSD, which a new licence may change."""
-        info = self._ask("get_info", {})
-        self._utc_offset = int(info["utc_offset_minutes"])
+        info = self._psd.execute("get_info", {}, request_id=b"", now=self._clock.now())
+        self._projection.utc_offset = int(info["utc_offset_minutes"])
         self._regime = Regime(info["regime"])
-
-    def _ask(self, name: str, request: Values) -> Values:
-        return self._psd.execute(name, request, request_id=b"", now=self._clock.now())
 
     def _postage(self, request: Values, day: date) -> tuple[RateTable, int]:
         table = self._rates.on(day)
@@ -282,160 +261,6 @@ class MeterDevice:
                 hint="Leave the amount to the rate table",
             )
         return table, declared or rate
-
-    def _take_over(self, piece: StoredPiece) -> None:
-        # The piece is debited and its indicium must be answered, whatever becomes of the store.
-        self._waiting[piece.request_id] = piece
-        with contextlib.suppress(StorageFailed):
-            self._store_waiting()
-
-    def _store_waiting(self) -> None:
-        if self._waiting:
-            self._store.add(*self._waiting.values())
-            self._waiting.clear()
-
-    def _make_safe(self, now: int) -> None:
-        """Raises `StorageFailed` where the log cannot be taken over now: a receipt would let go of what nobody has."""
-        self._store_waiting()
-        if not self._lost:
-            self._complaint = ""  # what could not be read then may be readable now
-        self._bring_up_to_date(now)
-        self._store.sync()
-
-    def _check_nothing_lost(self) -> None:
-        """Raises `IntegrityError` where the store knows of more than the PSD. It only ever takes from the PSD's log, so
-        that log has lost something: a report of such registers would make the loss official, and pay it out.
-        """
-        if self._lost:
-            raise IntegrityError(
-                self._complaint,
-                hint="The provider's order lets it go on with what the database knows: pes-sim meter recover DIR",
-            )
-
-    def _bring_up_to_date(self, now: int) -> None:
-        """Sees to it that the store holds what the PSD's registers say. Only where it does not, the log is read."""
-        if self._complaint or self._ask("get_status", {})["state"] not in PSD_SERVICES["read_log"].states:
-            return
-        if self._lost_something():
-            return
-        if self._difference():
-            with contextlib.suppress(NotAuthenticated, SelfTestFailed):  # said again to whoever needs the session
-                self._catch_up(now)
-                if not self._complaint:
-                    self._carry_forward(now)
-                    self._complaint = self._difference()
-                self._compared = True
-        else:
-            self._compared = True
-
-    def _catch_up(self, now: int) -> None:
-        """Takes over from the PSD's log what a power cut, or a full disk, kept out of the store; also what lies behind
-        a part of it that cannot be read. Raises `StorageFailed` where it may go well the next time.
-        """
-        following = self._store.complete_up_to() + 1
-        while following and self._ask("get_status", {})["log_sequence"] >= following:
-            try:
-                answer = self._session.execute("read_log", {"first_record": following}, request_id=b"", now=now)
-            except StorageFailed as problem:
-                if "next_record" not in problem.detail:
-                    raise
-                self._complaint = f"the PSD's log cannot be read to the end: {problem.message}"
-                following = int(str(problem.detail["next_record"]))
-                continue
-            entries = [unpack(entry) for entry in answer["entries"]]
-            pieces = [self._piece(entry) for entry in entries if entry["piece_kind"] != PieceKind.REPRINT.label]
-            for code in sorted({piece.department for piece in pieces}):
-                if not self._store.has_department(code):
-                    self._store.add_department(code, "(found in the PSD's log)")
-            for piece in pieces:
-                self._store.add(self._found_once(piece))
-            following = answer["next_record"]
-
-    def _found_once(self, piece: StoredPiece) -> StoredPiece:
-        """A batch (which only the PSD's own port takes) is one request: its id finds its first piece alone."""
-        first = self._store.find(piece.request_id)
-        if first is None or first.record == piece.record:
-            return piece
-        return replace(piece, request_id=piece.request_id + piece.record.to_bytes(8, "big"))
-
-    def _lost_something(self) -> bool:
-        """Notes where the store knows more than the PSD."""
-        registers = self._ask("get_registers", {})
-        pieces, postage = self._store.totals()
-        self._lost = pieces > registers["piece_count"] or postage > registers["ascending_mills"]
-        if self._lost:
-            self._compared = True
-            self._complaint = (
-                f"the meter's database knows {pieces} pieces of {dollars(postage)}, the PSD "
-                f"{registers['piece_count']} of {dollars(registers['ascending_mills'])}: the PSD has lost a part of "
-                "its log"
-            )
-        return self._lost
-
-    def _difference(self) -> str:
-        """What store and registers say, where it is not the same."""
-        registers = self._ask("get_registers", {})
-        pieces, postage = self._store.totals()
-        if (pieces, postage) == (registers["piece_count"], registers["ascending_mills"]):
-            return ""
-        return (
-            f"the meter's database holds {pieces} pieces of {dollars(postage)}, the PSD's registers say "
-            f"{registers['piece_count']} of {dollars(registers['ascending_mills'])}"
-        )
-
-    def _carry_forward(self, now: int) -> None:
-        """Where the database was lost, or an older one put back, after its pieces had left the PSD's log (the provider
-        has acknowledged them, or they rotted): nothing but their number and their postage is known any more.
-        """
-        registers = self._ask("get_registers", {})
-        pieces, postage = self._store.totals()
-        missing = registers["piece_count"] - pieces, registers["ascending_mills"] - postage
-        if missing[0] > 0 and missing[1] >= 0 and self._pieces_in_a_row(now) < registers["piece_count"]:
-            self._store.carry(*missing)
-
-    def _pieces_in_a_row(self, now: int) -> int:
-        """So many pieces the PSD's log holds, from its very first on, without a gap. A recovery may have left one."""
-        count, following = 0, 1
-        while following:
-            answer = self._session.execute("read_log", {"first_record": following}, request_id=b"", now=now)
-            for entry in map(unpack, answer["entries"]):
-                if entry["piece_kind"] != PieceKind.REPRINT.label:
-                    if entry["piece_count"] != count + 1:
-                        return count
-                    count += 1
-            following = answer["next_record"]
-        return count
-
-    def _piece(self, entry: Values) -> StoredPiece:
-        values = self._layout.unpack(entry["indicium"]).values
-        return StoredPiece(
-            record=entry["record"],
-            request_id=entry["request_id"],
-            time=entry["device_time"],
-            printed_on=today(entry["device_time"], self._utc_offset).isoformat(),
-            department=_department(entry["reference"]),
-            mailing_date=str(values["mailing_date"]),
-            mail_class=str(values["mail_class"]),
-            weight=int(values["weight"]),
-            destination=str(values["destination"]),
-            postage_mills=int(values["postage_mills"]),
-            indicium=entry["indicium"],
-            ascending_mills=entry["ascending_mills"],
-            descending_mills=entry["descending_mills"],
-            control_sum_mills=entry["control_sum_mills"],
-            piece_count=entry["piece_count"],
-            zero_piece_count=entry["zero_piece_count"],
-        )
-
-
-def _department(reference: bytes) -> str:
-    """Who pays for a piece. The PSD's own port takes any reference: what is no code is all one department's."""
-    with contextlib.suppress(ValueError):
-        code = reference.decode()
-        check(FIELDS["department"], code)
-        if code.isprintable() and code:
-            return code
-    return _NOBODYS
 
 
 def _date(text: str) -> date:

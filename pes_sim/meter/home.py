@@ -24,6 +24,7 @@ import hashlib
 import json
 import logging
 import os
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -31,7 +32,7 @@ from typing import Final, Protocol
 
 from pes_sim.clock import Clock, SystemClock, VirtualClock, parse_iso, stopwatch
 from pes_sim.entropy import Entropy, SeededEntropy, SystemEntropy, child
-from pes_sim.errors import HostileDirectory, IntegrityError, StorageFailed, UsageError
+from pes_sim.errors import DirectoryInUse, HostileDirectory, IntegrityError, StorageFailed, UsageError
 from pes_sim.indicium import layout as layouts
 from pes_sim.meter import rates, replacing
 from pes_sim.meter.config import FORMAT, RESTORE, MeterConfig, read_config, read_json
@@ -56,6 +57,8 @@ PARTS: Final = (
     "meter.key", "psd", "ca.pem", "psd.pem", "provider", "jobs", replacing.DECIDED, replacing.UNDECIDED,
 )  # fmt: skip
 """Everything that may lie in a meter's directory."""
+CONTROL_FILE: Final = "control.json"
+"""The same as `bench.place.CONTROL_FILE`, which loads quicker than this module."""
 METER_SECRET_LENGTH: Final = 32
 _log: Final = logging.getLogger(__name__)
 _FOLDERS: Final = ("psd", "provider", "jobs", replacing.DECIDED, replacing.UNDECIDED)
@@ -230,17 +233,30 @@ def open_home(directory: Path) -> MeterHome:
         finally:
             lock.release()
     config = read_config(directory)
-    clock: Clock = StoredClock(directory / "clock.json") if config.clock == "virtual" else SystemClock()
     try:
         log = [name for name in os.listdir(directory / "psd") if name.endswith(".seg")]
     except OSError as problem:
         raise IntegrityError(f"{directory / 'psd'} cannot be read: {problem.strerror}", hint=RESTORE) from None
     if not log:
         raise IntegrityError(f"{directory / 'psd'} holds no log: the PSD's registers are gone", hint=RESTORE)
-    home = MeterHome(directory, config, clock)
-    if replacing.is_unfinished(directory):  # another process has begun to restore it since, and was cut off
+    try:
+        home = MeterHome(directory, config, SystemClock())
+    except DirectoryInUse as problem:
+        if not os.path.lexists(directory / CONTROL_FILE):
+            raise
+        ask = f"pes-sim bench {shlex.quote(str(directory))} --help"
+        raise DirectoryInUse(problem.message, hint=f"It can be moved while it runs: {ask}. Or stop it") from None
+    try:
+        if replacing.is_unfinished(directory):  # another process has begun to restore it since, and was cut off
+            home.close()
+            return open_home(directory)
+        # Whoever held the directory until now may have moved its clock, or restored another meter.
+        home.config = read_config(directory)
+        if home.config.clock == "virtual":
+            home.clock = StoredClock(directory / "clock.json")
+    except BaseException:
         home.close()
-        return open_home(directory)
+        raise
     return home
 
 

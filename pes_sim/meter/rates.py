@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from pes_sim.errors import NoRate, UsageError
+from pes_sim.meter.files import load, take, toml
 
 _MOST_BYTES: Final = 1 << 20
-_KINDS: Final = {list: "array", str: "string", date: "date", bool: "boolean"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,37 +95,25 @@ def built_in() -> RateBook:
 
 def load_file(path: Path) -> RateTable:
     """A rate table from a TOML file. Raises `UsageError` naming the file and what is wrong in it."""
-    import tomllib
-
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-    except OSError as problem:
-        raise UsageError(f"{path} cannot be read: {problem.strerror}") from None
-    try:
-        if len(data) > _MOST_BYTES:
-            raise ValueError(f"more than {_MOST_BYTES} bytes")
-        return _table(tomllib.loads(data.decode("utf-8")))
-    except (ValueError, RecursionError) as problem:
-        raise UsageError(f"{path}: not a rate table: {problem}") from None
+    return load(path, _MOST_BYTES, lambda data: _table(toml(data)), "a rate table")
 
 
 def _table(document: Mapping[str, Any]) -> RateTable:
     categories: dict[str, Category] = {}
-    for number, row in enumerate(_take(document, "category", list, "the table"), 1):
+    for number, row in enumerate(take(document, "category", list, "the table"), 1):
         category = _category(row, f"category {number}")
         if category.name in categories:
             raise ValueError(f"category {category.name} stands twice")
         categories[category.name] = category
     return RateTable(
-        _take(document, "version", str, "the table"), _take(document, "effective", date, "the table"), categories
+        take(document, "version", str, "the table"), take(document, "effective", date, "the table"), categories
     )
 
 
 def _category(row: Any, where: str) -> Category:
     if type(row) is not dict:
         raise ValueError(f"{where} is not a table")
-    steps = _take(row, "steps", list, where)
+    steps = take(row, "steps", list, where)
     # No float gets in: a price of 740.5 would lose half a mill, silently.
     whole = all(type(step) is list and [type(part) for part in step] == [int, int] for step in steps)
     weights = [0, *(step[0] for step in steps)] if whole else []
@@ -135,11 +123,5 @@ def _category(row: Any, where: str) -> Category:
             "with rising weights above 0 and a postage above 0 each"
         )
     pairs = tuple((up_to, price) for up_to, price in steps)
-    return Category(_take(row, "name", str, where), _take(row, "title", str, where),
-                    _take(row, "domestic", bool, where), pairs)  # fmt: skip
-
-
-def _take(row: Mapping[str, Any], name: str, kind: type, where: str) -> Any:
-    if type(row.get(name)) is not kind or (not row[name] and kind is not bool):
-        raise ValueError(f"{where} needs {name}, a TOML {_KINDS[kind]}")
-    return row[name]
+    return Category(take(row, "name", str, where), take(row, "title", str, where),
+                    take(row, "domestic", bool, where), pairs)  # fmt: skip

@@ -1,13 +1,15 @@
 """The post office's acceptance: a table of checks, a table of which verdict rules, and the scan's way into the store.
 
 * Every check that can be made is made, whatever the others found. What rules is the first of `PRECEDENCE`.
-* A scan is judged once: its id gives the same assessment ever after, and it is never its own duplicate.
+* A scan is judged once: its id gives the same assessment ever after, and it is never its own duplicate. It is judged
+  once more only where it was refused, and its mailpiece is said that nobody had known.
 * It is durable before it is answered.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pes_sim.errors import PayloadError, RequestIdReused
@@ -21,6 +23,7 @@ from pes_sim.postal.assessment import UNDECIDED, Assessment, Scan, Verdict
 from pes_sim.postal.authenticity import said_by_the_verifier
 from pes_sim.postal.calendar import Calendar
 from pes_sim.postal.case import Case, Found
+from pes_sim.postal.identity import identity
 from pes_sim.postal.records import Records
 
 if TYPE_CHECKING:
@@ -149,7 +152,9 @@ def assess(case: Case) -> Assessment:
 
 
 def accept(scan: Scan, office: Office, store: ScanStore) -> Assessment:
-    """Judges a scan by what was scanned before, and remembers it, durably; or gives what was said of it the first time.
+    """Judges a scan by what was scanned before, and remembers it, durably; or gives what was said of it the first time,
+    with `judged_before`. When the mailpiece is said of a scan of which nobody knew it, one that was accepted counts for
+    it from then on, and one that was refused is judged once more.
 
     What could not be decided for want of the right certificate or key is not remembered. Raises `RequestIdReused` where
     the scan's id was another payload's, and `StorageFailed`.
@@ -158,11 +163,17 @@ def accept(scan: Scan, office: Office, store: ScanStore) -> Assessment:
     with store.turn():
         known = store.find(scan.scan_id)
         if known is not None:
-            if known.payload != scan.payload:
+            if identity(known.payload, case.layout) != case.identity:
                 raise RequestIdReused(
                     f"scan {scan.scan_id} was of another payload", hint="Each reading of a symbol has an id of its own"
                 )
-            return known.assessment
+            told = replace(known.assessment, judged_before=known.judged)
+            if known.judged.mailpiece or not scan.mailpiece or not case.genuine:
+                return told
+            store.forget(scan.scan_id)
+            if told.accepted:  # judged once more it might be refused, and then its postage would be nobody's
+                store.add(replace(case, scan=replace(scan, day=known.judged.day)), known.assessment)
+                return told
         full = store.earlier(case)
         assessment = assess(full)
         if assessment.verdict not in UNDECIDED:

@@ -103,15 +103,26 @@ class Finding(NamedTuple):
     verdict: Verdict = Verdict.ACCEPTED
 
 
+class Judged(NamedTuple):
+    """As what a scan was judged: its day, and its mailpiece, empty where nobody knew."""
+
+    day: date
+    mailpiece: str
+
+
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """The verdict, every check in the order of the table, and the fields as far as they could be read."""
+    """The verdict, every check in the order of the table, and the fields as far as they could be read.
+
+    `judged_before`: where this is the answer that the same scan got before, as what it was judged then.
+    """
 
     scan_id: str
     verdict: Verdict
     findings: Sequence[Finding]
     layout: str = ""
     values: Mapping[str, Value] = field(default_factory=dict)
+    judged_before: Judged | None = field(default=None, compare=False)
 
     @property
     def accepted(self) -> bool:
@@ -131,6 +142,9 @@ class Assessment:
             "verdict": self.verdict.value,
             "accepted": self.accepted,
             "layout": self.layout,
+            "judged_before": self.judged_before and {
+                "date": self.judged_before.day.isoformat(), "mailpiece": self.judged_before.mailpiece,
+            },
             "fields": {name: _plain(value) for name, value in self.values.items()},
             "checks": [
                 {"name": f.check, "subject": f.subject, "result": f.result.value, "note": f.note,

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from pes_sim.errors import UsageError
+from pes_sim.meter.files import load, take, toml
 
 _MOST_BYTES: Final = 1 << 17
 _MOST_DAYS: Final = 3650
@@ -67,25 +67,16 @@ def built_in() -> Calendar:
 
 def load_file(path: Path) -> Calendar:
     """A calendar from a TOML file. Raises `UsageError` naming the file and what is wrong in it."""
-    import tomllib
+    return load(path, _MOST_BYTES, _calendar, "a calendar", "The one that comes along is pes_sim/postal/calendar.toml")
 
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-    except OSError as problem:
-        raise UsageError(f"{path} cannot be read: {problem.strerror}") from None
-    try:
-        if len(data) > _MOST_BYTES:
-            raise ValueError(f"more than {_MOST_BYTES} bytes")
-        document = tomllib.loads(data.decode("utf-8"))
-        rows = _take(document, "regime", list, "the file")
-        regimes = [_regime(row, f"regime {number}") for number, row in enumerate(rows, 1)]
-        window = _window(_take(document, "window", dict, "the file"))
-        _only(document, ("window", "regime"), "the file")
-        return Calendar(window, _disjoint(regimes))
-    except (ValueError, RecursionError) as problem:
-        hint = "The one that comes along is pes_sim/postal/calendar.toml"
-        raise UsageError(f"{path}: not a calendar: {problem}", hint=hint) from None
+
+def _calendar(data: bytes) -> Calendar:
+    document = toml(data)
+    rows = take(document, "regime", list, "the file")
+    regimes = [_regime(row, f"regime {number}") for number, row in enumerate(rows, 1)]
+    window = _window(take(document, "window", dict, "the file"))
+    _only(document, ("window", "regime"), "the file")
+    return Calendar(window, _disjoint(regimes))
 
 
 def _disjoint(regimes: Sequence[Regime]) -> Sequence[Regime]:
@@ -103,31 +94,24 @@ def _only(row: Mapping[str, Any], known: Sequence[str], where: str) -> None:
 
 def _window(row: Mapping[str, Any]) -> Window:
     _only(row, ("early_days", "late_days", "ahead_days", "basis", "source"), "window")
-    days = [_take(row, name, int, "window") for name in ("early_days", "late_days", "ahead_days")]
+    days = [take(row, name, int, "window") for name in ("early_days", "late_days", "ahead_days")]
     if not all(0 <= number <= _MOST_DAYS for number in days) or days[0] > days[2]:
         raise ValueError(f"window: days are 0 to {_MOST_DAYS}, and early_days at most ahead_days")
     early, late, ahead = days
-    return Window(early, late, ahead, _take(row, "basis", str, "window"), _take(row, "source", str, "window"))
+    return Window(early, late, ahead, take(row, "basis", str, "window"), take(row, "source", str, "window"))
 
 
 def _regime(row: Any, where: str) -> Regime:
     if type(row) is not dict:
         raise ValueError(f"{where} is not a table")
     _only(row, ("name", "constructs", "basis", "source", *_DAYS, "postage"), where)
-    constructs = _take(row, "constructs", list, where)
+    constructs = take(row, "constructs", list, where)
     if not all(type(construct) is str for construct in constructs):
         raise ValueError(f"{where}: constructs must be texts")
-    days = {name: _take(row, name, date, where) if name in row else None for name in _DAYS}
-    name, basis, source = (_take(row, key, str, where) for key in ("name", "basis", "source"))
-    postage = _take(row, "postage", bool, where) if "postage" in row else True
+    days = {name: take(row, name, date, where) if name in row else None for name in _DAYS}
+    name, basis, source = (take(row, key, str, where) for key in ("name", "basis", "source"))
+    postage = take(row, "postage", bool, where) if "postage" in row else True
     return Regime(name, tuple(constructs), basis, source, postage=postage, **days)
 
 
-def _take(row: Mapping[str, Any], name: str, kind: type, where: str) -> Any:
-    if type(row.get(name)) is not kind:
-        raise ValueError(f"{where} needs {name}, a TOML {_KINDS[kind]}")
-    return row[name]
-
-
 _DAYS: Final = ("decertified", "withdrawn_by", "last_valid")
-_KINDS: Final = {dict: "table", list: "array", str: "string", date: "date", bool: "boolean", int: "integer"}

@@ -10,11 +10,14 @@ from pes_sim.indicium.layout import Layout
 from pes_sim.indicium.verify import Check, Report
 from pes_sim.meter.rates import RateBook
 from pes_sim.postal.assessment import Finding, Result, Scan, Verdict
-from pes_sim.postal.calendar import Calendar
+from pes_sim.postal.calendar import Calendar, Regime
+from pes_sim.postal.identity import identity
 from pes_sim.postal.records import Records
 
 LARGEST: Final = (1 << 63) - 1
 """What a store holds of a number. No meter's register gets there: a layout may have eight bytes for one."""
+NO_AMOUNT: Final = LARGEST
+"""What a mailpiece costs that has no rate: nothing is enough for it."""
 
 
 class Registers(NamedTuple):
@@ -38,7 +41,8 @@ class Seen(NamedTuple):
 
 class Paid(NamedTuple):
     """What was scanned before on the same mailpiece: what it paid, in mills, how many indicia that were, the newest
-    date on any of them, how many redated it, and what it costs by the dearest of them, in mills.
+    date on any of them that its PSD did not print after this one, how many redated it, and what it costs by the dearest
+    of them, in mills (`NO_AMOUNT` where one of them has no rate).
     """
 
     mills: int = 0
@@ -56,9 +60,9 @@ class Earlier:
     """What the store knows before a scan is judged. For one that is proved genuine, all of it is of genuine scans: no
     forgery, and nobody's wrong certificate, makes a true piece look like a copy.
 
-    `copies`: scans of the very payload on another mailpiece, or on none, and `first_copy` one of them; `again`: on the
-    same mailpiece. `same_count`, `same_tracking`: another payload of that PSD and piece count, or of that tracking
-    number on other mail. `before`, `after`: the PSD's next scanned pieces by count.
+    `copies`: scans of the very payload that used it up, on another mailpiece or on none, and `first_copy` one of them;
+    `again`: it counts for this mailpiece already. `same_count`, `same_tracking`: another payload of that PSD and piece
+    count, or of that tracking number, used up on other mail. `before`, `after`: the PSD's next scanned pieces by count.
     """
 
     copies: int = 0
@@ -88,6 +92,21 @@ class Case:
         return next((check for check in self.report.checks if check.name == name), None)
 
     @property
+    def identity(self) -> bytes:
+        """The payload in the form in which it is compared with others."""
+        return identity(self.scan.payload, self.layout)
+
+    @property
+    def regime(self) -> Regime | None:
+        """What holds for its construct; None where the calendar does not say, or it could not be read."""
+        return None if self.layout is None else self.calendar.regime(self.layout.construct)
+
+    @property
+    def is_postage(self) -> bool:
+        """Whether such an indicium is postage at all. One that is not, is nothing that a PSD counted as a piece."""
+        return self.regime is None or self.regime.postage
+
+    @property
     def genuine(self) -> bool:
         """Whether the signature proves that a PSD made it. An expired certificate proves that as well."""
         made = self.made("signature") is not None
@@ -113,9 +132,9 @@ class Case:
 
     @property
     def psd(self) -> str:
-        """Which PSD, for all layouts that name it alike; empty where the payload does not say."""
+        """Which PSD, for all layouts that name it alike; empty where the payload does not say, or is no postage."""
         serial = self.report.values.get("psd_serial")
-        if serial is None:
+        if serial is None or not self.is_postage:
             return ""
         maker = self.text("provider_id") or self.report.layout
         return f"{maker}:{self.text('psd_serial')}"
@@ -138,7 +157,7 @@ class Case:
     def tracking_number(self) -> str:
         """Empty for none; zeros are none, however the layout codes them."""
         text = self.text("tracking_number").strip()
-        return text if text.strip("0") else ""
+        return text if text.strip("0") and self.is_postage else ""
 
 
 class Found(NamedTuple):
@@ -177,8 +196,10 @@ NO_FIELDS: Final = "the payload's fields could not be read"
 
 
 def lacking(case: Case, *names: str) -> Found | None:
-    """What a check says that needs fields which the payload has not; None when they are all there."""
+    """What a check says that needs postage with fields which the payload has not; None when they are all there."""
     if not case.report.values:
         return not_checkable(NO_FIELDS)
+    if not case.is_postage:
+        return not_applicable(f"{case.report.layout} is no postage")
     missing = [name for name in names if name not in case.report.values]
     return not_applicable(f"{case.report.layout} has no {', '.join(missing)}") if missing else None

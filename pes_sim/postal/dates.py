@@ -28,8 +28,7 @@ def regime(case: Case) -> Found:
     """Whether what such a system prints is still postage on the day of the scan (A13, A14, A15)."""
     if case.layout is None:
         return not_checkable(NO_FIELDS)
-    construct, today = case.layout.construct, case.scan.day
-    found = case.calendar.regime(construct)
+    construct, today, found = case.layout.construct, case.scan.day, case.regime
     if found is None:
         return not_checkable(f"the compliance calendar has no construct {construct}")
     if not found.postage:

@@ -82,10 +82,9 @@ class Explanation(NamedTuple):
 
 
 def explain(payload: bytes, office: Office, today: date, day: date | None = None) -> Explanation:
-    """Goes through a payload as if it was scanned on `day`, else on its own date of mailing, else `today`. Never raises
-    for bytes.
+    """Goes through a payload as if it was scanned on `day`, else on its own date of mailing, else `today`.
 
-    It is looked at alone: checks that need earlier scans say so.
+    It is looked at alone: checks that need earlier scans say so. Raises `UsageError` for bytes that are too many.
     """
     try:
         layout = recognise(payload, office.layouts)

@@ -15,6 +15,7 @@ from pes_sim.postal.case import (
     not_checkable,
     passed,
 )
+from pes_sim.postal.identity import identity
 from pes_sim.postal.records import Meter
 
 
@@ -54,7 +55,8 @@ def reprint(case: Case) -> Found:
 def _reported(case: Case) -> int:
     """How often the provider's log has this payload as a reprint."""
     meter = _meter(case)
-    return 0 if meter is None else meter.reprints.get(case.scan.payload, 0)
+    reprints = {} if meter is None else meter.reprints
+    return sum(times for payload, times in reprints.items() if identity(payload, case.layout) == case.identity)
 
 
 def _meter(case: Case) -> Meter | None:

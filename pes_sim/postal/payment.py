@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from pes_sim.errors import NoRate
 from pes_sim.meter.rates import ounces
 from pes_sim.money import dollars
 from pes_sim.postal.assessment import Verdict
-from pes_sim.postal.case import Case, Found, failed, lacking, not_applicable, not_checkable, passed
+from pes_sim.postal.case import NO_AMOUNT, Case, Found, failed, lacking, not_applicable, not_checkable, passed
+
+_BEFORE: Final = "what was scanned before says that the mailpiece"
 
 
 def postage(case: Case) -> Found:
-    """What the mailpiece bears, all its indicia together, beside what its class and weight cost on that date."""
-    if lack := lacking(case, "postage_mills", "mail_class", "weight", "mailing_date"):
-        return lack
-    own, weight, day = case.number("postage_mills"), case.number("weight"), case.mailing_date
-    if own is None or weight is None or day is None:
-        return not_checkable("postage, weight or date are nothing that a meter prints")
-    before, paid = case.earlier.paid, own + case.earlier.paid.mills
-    costs = _due(case, weight)
+    """What the mailpiece bears, all its indicia together, beside what the dearest of them says that it costs."""
+    before, own, costs = case.earlier.paid, case.number("postage_mills") or 0, _costs(case)
+    paid = own + before.mills
     if isinstance(costs, Found):
+        # Of this indicium nobody can say; what those before it say of the mailpiece holds all the same.
+        if costs.verdict is Verdict.ACCEPTED and paid < before.due:
+            return _not_enough(costs.note, paid, before.due)
         return costs
     due = max(costs, before.due)
+    told = (
+        f"{case.text('mail_class')} of {ounces(case.number('weight') or 0)} oz on {case.mailing_date} "
+        f"costs {dollars(costs)}, paid {dollars(paid)}"
+    )
     together = f", with {dollars(before.mills)} on the mailpiece before" if before.mills else ""
-    told = f"{case.text('mail_class')} of {ounces(weight)} oz on {day} costs {dollars(costs)}, paid {dollars(paid)}"
+    if paid < due > costs:
+        return _not_enough(f"{told}{together}", paid, due)
     if due > costs:  # or a piece could be made cheaper by a correction that says that it is lighter
-        together += f"; what was scanned before says that the mailpiece costs {dollars(due)}"
+        together += f"; {_BEFORE} costs {dollars(due)}"
     if paid < due:
         if own == 0 and not case.scan.mailpiece:
             together = "; a date correction pays nothing: scan what it corrects first, both with one --mailpiece"
@@ -37,19 +44,28 @@ def postage(case: Case) -> Found:
     return passed(f"{told}{together}")
 
 
+def _not_enough(told: str, paid: int, due: int) -> Found:
+    """What was scanned before costs more than all of it together paid."""
+    if due == NO_AMOUNT:
+        return failed(Verdict.NO_RATE, f"{told}; {_BEFORE} has no rate")
+    return failed(Verdict.SHORT_PAID, f"{told}; {_BEFORE} costs {dollars(due)}: {dollars(due - paid)} short")
+
+
 def due(case: Case) -> int | None:
     """What the class and weight of this indicium cost on its date, in mills; None where nobody can say."""
-    weight = case.number("weight")
-    if weight is None or case.mailing_date is None or "mail_class" not in case.report.values:
-        return None
-    costs = _due(case, weight)
-    return None if isinstance(costs, Found) else costs
+    costs = _costs(case)
+    if isinstance(costs, Found):
+        return NO_AMOUNT if costs.verdict is Verdict.NO_RATE else None
+    return costs
 
 
-def _due(case: Case, weight: int) -> int | Found:
+def _costs(case: Case) -> int | Found:
     """The postage in mills, or why there is none."""
-    name, day = case.text("mail_class"), case.mailing_date
-    assert day is not None
+    if lack := lacking(case, "postage_mills", "mail_class", "weight", "mailing_date"):
+        return lack
+    name, weight, day = case.text("mail_class"), case.number("weight"), case.mailing_date
+    if case.number("postage_mills") is None or weight is None or day is None:
+        return not_checkable("postage, weight or date are nothing that a meter prints")
     try:
         table = case.rates.on(day)
     except NoRate as problem:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from pes_sim.errors import UsageError
-from pes_sim.indicium.codings import Value
+from pes_sim.indicium.codings import Value, iso_date
+from pes_sim.meter.files import load
 from pes_sim.money import MAX_MILLS
 
 _MOST_BYTES: Final = 1 << 26
@@ -73,24 +74,16 @@ def _key(serial: str) -> str:
 
 def load_file(path: Path) -> Records:
     """Records from a JSON file. Raises `UsageError` naming the file, the entry and what is wrong in it."""
+    return load(path, _MOST_BYTES, _records, "the records of meters", "docs/acceptance.md shows one")
+
+
+def _records(data: bytes) -> Records:
     import json
 
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-    except OSError as problem:
-        raise UsageError(f"{path} cannot be read: {problem.strerror}") from None
-    try:
-        if len(data) > _MOST_BYTES:
-            raise ValueError(f"more than {_MOST_BYTES} bytes")
-        document = json.loads(data, object_pairs_hook=_once)
-        if type(document) is not dict or type(document.get("meters")) is not list or len(document) != 1:
-            raise ValueError('it must be one object with the list "meters" and nothing else')
-        return Records(_meter(row, f"meter {number}") for number, row in enumerate(document["meters"], 1))
-    except UsageError as problem:
-        raise UsageError(f"{path}: {problem.message}", hint=problem.hint) from None
-    except (ValueError, RecursionError) as problem:
-        raise UsageError(f"{path}: not the records of meters: {problem}", hint="docs/acceptance.md shows one") from None
+    document = json.loads(data, object_pairs_hook=_once)
+    if type(document) is not dict or type(document.get("meters")) is not list or len(document) != 1:
+        raise ValueError('it must be one object with the list "meters" and nothing else')
+    return Records(_meter(row, f"meter {number}") for number, row in enumerate(document["meters"], 1))
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -124,7 +117,7 @@ def _since(row: Mapping[str, Any], where: str) -> date | None:
     if row.get("since") is None:
         return None
     try:
-        return date.fromisoformat(row["since"])
+        return iso_date(row["since"])
     except (TypeError, ValueError):
         raise ValueError(f"{where}: since must be a date, YYYY-MM-DD") from None
 

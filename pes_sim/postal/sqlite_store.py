@@ -25,7 +25,7 @@ from pes_sim.postal.store import MOST_COPIES, Entry, Known, digest, entry, known
 
 _APPLICATION: Final = 0x50455341
 """Written into the file: which program's database it is."""
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 _WAIT: Final = 30.0
 """Seconds for which another process's turn is waited for."""
 _SCHEMA: Final = (
@@ -49,11 +49,11 @@ _SCHEMA: Final = (
   assessment TEXT NOT NULL
 )""",
     "CREATE INDEX scan_by_payload ON scan (digest, mailpiece)",
-    "CREATE INDEX scan_by_genuine_payload ON scan (digest, mailpiece) WHERE genuine",
+    "CREATE INDEX scan_by_bearing_payload ON scan (digest, mailpiece) WHERE bears",
     "CREATE INDEX scan_by_piece ON scan (psd, piece_count, digest) WHERE genuine AND piece_count IS NOT NULL",
     "CREATE INDEX scan_by_registers ON scan (psd, piece_count, ascending)"
     " WHERE genuine AND piece_count IS NOT NULL AND ascending IS NOT NULL AND postage IS NOT NULL",
-    "CREATE INDEX scan_by_tracking ON scan (tracking, mailpiece, digest) WHERE genuine AND tracking <> ''",
+    "CREATE INDEX scan_by_tracking ON scan (tracking, mailpiece, digest) WHERE bears AND tracking <> ''",
     "CREATE INDEX scan_by_mailpiece ON scan (mailpiece) WHERE bears",
     f"PRAGMA application_id = {_APPLICATION}",
     f"PRAGMA user_version = {_FORMAT}",
@@ -71,15 +71,25 @@ _NEIGHBOUR: Final = (
 _BEFORE: Final = _NEIGHBOUR.format("<", "DESC", "DESC", "DESC")
 _AFTER: Final = _NEIGHBOUR.format(">", "ASC", "ASC", "ASC")
 
+_SAME: Final = "FROM scan WHERE digest = ?1 AND ?3 IS NOT NULL"  # names the day, as the other does
+_SAME_GENUINE: Final = "FROM scan WHERE digest = ?1 AND bears AND (bears = 1 OR day = ?3)"
+"""As `Entry.bears_on`."""
 _SAME_COUNT: Final = tuple(
     "SELECT scan_id, day FROM scan WHERE genuine AND piece_count IS NOT NULL AND psd = ? AND piece_count = ?"
     f" AND digest {side} ? ORDER BY digest, number LIMIT 1"
     for side in ("<", ">")
 )
 _SAME_TRACKING: Final = (
-    "SELECT scan_id, day FROM scan WHERE genuine AND tracking <> '' AND tracking = ?1 AND digest <> ?2"
+    "SELECT scan_id, day FROM scan WHERE bears AND bears = 1 AND tracking <> '' AND tracking = ?1 AND digest <> ?2"
     " AND (?3 = '' OR mailpiece <> ?3) ORDER BY mailpiece, digest, number LIMIT 1"
 )
+_PAID: Final = (
+    "SELECT coalesce(sum(postage), 0), count(nullif(postage, 0)),"
+    " max(CASE WHEN psd = ?3 AND piece_count > ?4 THEN NULL ELSE mailing_date END),"
+    " count(*) - count(nullif(postage, 0)), coalesce(max(due), 0)"
+    " FROM scan WHERE bears AND mailpiece = ?1 AND digest <> ?2"
+)
+_BEARS_NO_MORE: Final = "UPDATE scan SET bears = 0 WHERE bears AND digest = ? AND mailpiece = ?"
 
 
 class SqliteScans:
@@ -124,7 +134,7 @@ class SqliteScans:
         return failure(self._name, problem, damaged=_DAMAGED, said=said)
 
     def find(self, scan_id: str) -> Known | None:
-        row = self._first("SELECT payload, assessment FROM scan WHERE scan_id = ?", scan_id)
+        row = self._first("SELECT payload, assessment, day, mailpiece FROM scan WHERE scan_id = ?", scan_id)
         if row is None:
             return None
         try:
@@ -133,28 +143,34 @@ class SqliteScans:
             raise sqlite3.DatabaseError(f"what it has of scan {scan_id} is damaged") from None
 
     def earlier(self, case: Case) -> Case:
-        key, piece = digest(case), case.scan.mailpiece
-        same = "FROM scan WHERE digest = ?1" + (" AND genuine" if case.genuine else "")
-        copies, first = self._copies(same, key, piece)
-        again = piece and self._first(f"SELECT 1 {same} AND mailpiece = ?2 LIMIT 1", key, piece)
+        key, piece, day = digest(case), case.scan.mailpiece, case.scan.day.isoformat()
+        same = _SAME_GENUINE if case.genuine else _SAME
+        copies, first = self._copies(same, key, piece, day)
+        again = piece and self._first(f"SELECT 1 {same} AND mailpiece = ?2 LIMIT 1", key, piece, day)
         before, after = self._neighbours(case)
         return replace(
             case,
             earlier=Earlier(copies, first, bool(again), self._same_count(case, key), self._same_tracking(case, key),
-                            before, after, self._paid(key, piece)),
+                            before, after, self._paid(case, key)),
         )  # fmt: skip
 
+    def forget(self, scan_id: str) -> None:
+        self._db.execute("DELETE FROM scan WHERE scan_id = ?", (scan_id,))
+
     def add(self, case: Case, assessment: Assessment) -> None:
-        self._db.execute(_INSERT, entry(case, assessment))
+        new = entry(case, assessment)
+        if new.bears and new.mailpiece:
+            self._db.execute(_BEARS_NO_MORE, (new.digest, new.mailpiece))
+        self._db.execute(_INSERT, new)
 
     def _first(self, query: str, *values: object) -> Any:
         return self._db.execute(query, values).fetchone()
 
-    def _copies(self, same: str, key: bytes, piece: str) -> tuple[int, Seen | None]:
+    def _copies(self, same: str, key: bytes, piece: str, day: str) -> tuple[int, Seen | None]:
         """`piece` is empty for a scan of which nobody knows on what it was: all others are copies then."""
         others = f"{same} AND (?2 = '' OR mailpiece <> ?2)"
-        count = self._first(f"SELECT count(*) FROM (SELECT 1 {others} LIMIT {MOST_COPIES})", key, piece)[0]
-        return count, self._seen(f"SELECT scan_id, day {others} ORDER BY mailpiece, number LIMIT 1", key, piece)
+        count = self._first(f"SELECT count(*) FROM (SELECT 1 {others} LIMIT {MOST_COPIES})", key, piece, day)[0]
+        return count, self._seen(f"SELECT scan_id, day {others} ORDER BY mailpiece, number LIMIT 1", key, piece, day)
 
     def _same_count(self, case: Case, key: bytes) -> Seen | None:
         if case.piece_count is None:
@@ -179,14 +195,11 @@ class SqliteScans:
         rows = (self._first(query, case.psd, own.piece_count) for query in (_BEFORE, _AFTER))
         return [None if row is None else _registers(row) for row in rows]
 
-    def _paid(self, key: bytes, piece: str) -> Paid:
+    def _paid(self, case: Case, key: bytes) -> Paid:
+        piece = case.scan.mailpiece
         if not piece:
             return Paid()
-        row = self._first(
-            "SELECT coalesce(sum(postage), 0), count(nullif(postage, 0)), max(mailing_date),"
-            " count(*) - count(nullif(postage, 0)), coalesce(max(due), 0)"
-            " FROM scan WHERE bears AND mailpiece = ? AND digest <> ?", piece, key
-        )  # fmt: skip
+        row = self._first(_PAID, piece, key, case.psd, case.piece_count)
         return Paid(_whole(row[0]), row[1], None if row[2] is None else _day(row[2]), row[3], _whole(row[4]))
 
 

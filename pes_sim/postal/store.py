@@ -12,22 +12,42 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import date
+from enum import IntEnum
 from threading import Lock
 from typing import Any, Final, NamedTuple, Protocol
 
 from pes_sim.postal import payment
-from pes_sim.postal.assessment import Assessment, Verdict, from_document
+from pes_sim.postal.assessment import Assessment, Judged, Verdict, from_document
 from pes_sim.postal.case import Case, Earlier, Paid, Registers, Seen
-from pes_sim.postal.curves import BY_SCHEME
 
 MOST_COPIES: Final = 1000
 """Copies of one payload that are counted; more are as many."""
 _BEARS: Final = frozenset(
     (
-        Verdict.ACCEPTED, Verdict.OVER_PAID, Verdict.SHORT_PAID, Verdict.STALE, Verdict.TOO_EARLY, Verdict.BAD_REDATE,
+        Verdict.ACCEPTED, Verdict.OVER_PAID, Verdict.SHORT_PAID, Verdict.STALE, Verdict.TOO_EARLY, Verdict.FUTURE_DATED,
+        Verdict.BAD_REDATE, Verdict.NO_RATE,
     )
 )  # fmt: skip
-"""Verdicts by which an indicium still belongs to its mailpiece: what it paid, or corrected, counts for the next one."""
+"""What all checks may ask for, and an indicium still belongs to its mailpiece: what it paid, or corrected, and what it
+says that the piece costs, counts for the next one."""
+_HANDED_BACK: Final = frozenset(
+    (
+        Verdict.SHORT_PAID, Verdict.STALE, Verdict.NO_RATE, Verdict.DUPLICATE, Verdict.REGISTERS_DISAGREE,
+        Verdict.METER_LOST_OR_STOLEN, Verdict.METER_WITHDRAWN,
+    )
+)  # fmt: skip
+"""Verdicts by which a piece without a mailpiece's name is handed back, and may come again: mended, or after the office
+was told better. That is no copy. Postage that was accepted is used up, and so is what never can be."""
+_KEPT_FOR_THE_DAY: Final = frozenset((Verdict.TOO_EARLY, Verdict.FUTURE_DATED))
+"""Verdicts that only another day mends: what comes again on the same one is another print."""
+
+
+class Use(IntEnum):
+    """What becomes of an indicium's postage by a scan."""
+
+    NONE = 0
+    USED = 1
+    FOR_THE_DAY = 2
 
 
 class Known(NamedTuple):
@@ -35,10 +55,11 @@ class Known(NamedTuple):
 
     payload: bytes
     assessment: Assessment
+    judged: Judged
 
 
 class ScanStore(Protocol):
-    """Whatever remembers scans. `find`, `earlier` and `add` are called inside a `turn` only."""
+    """Whatever remembers scans. All but `turn` is called inside one only."""
 
     def turn(self) -> AbstractContextManager[None]:
         """Keeps others out. What was added in it is durable when it ends well, and gone when it does not."""
@@ -52,8 +73,12 @@ class ScanStore(Protocol):
         """The case, with what is known that bears on it."""
         ...
 
+    def forget(self, scan_id: str) -> None:
+        """Takes the scan of that id away, for another to take its place in the same turn."""
+        ...
+
     def add(self, case: Case, assessment: Assessment) -> None:
-        """Remembers it."""
+        """Remembers it. Where it bears, an earlier reading of the same payload on the same mailpiece does no more."""
         ...
 
 
@@ -76,8 +101,13 @@ class Entry(NamedTuple):
     mailing_date: str | None
     genuine: int
     bears: int
-    """Whether it counts for its mailpiece: once for each payload on it."""
+    """Its `Use`. Its postage is used up where it counts for its mailpiece, as the newest reading of that payload on it;
+    or it was scanned without one, and not handed back."""
     assessment: str
+
+    def bears_on(self, day: date) -> bool:
+        """Whether it makes the same payload a copy, when that is scanned on another piece on a day."""
+        return self.bears == Use.USED or (self.bears == Use.FOR_THE_DAY and self.day == day.isoformat())
 
     @property
     def seen(self) -> Seen:
@@ -93,48 +123,52 @@ class Entry(NamedTuple):
 
 
 def digest(case: Case) -> bytes:
-    """What tells one payload from another.
+    """What a payload is found by."""
+    return hashlib.sha256(case.identity).digest()
 
-    With n - s in place of s an ECDSA signature is as good, and anybody can write it so: those two are one payload. And
-    so are those that differ in bytes behind the layout's end, which nobody signed.
-    """
-    payload, layout = case.scan.payload, case.layout
-    if layout is not None:
-        payload = payload[: layout.length]
-    curve = BY_SCHEME.get(layout.signature.scheme) if layout is not None else None
-    if layout is not None and curve is not None and len(payload) == layout.length:
-        half = layout.signature.length // 2
-        s = int.from_bytes(payload[-half:], "big")
-        if curve.n > s > curve.n - s:
-            payload = payload[:-half] + (curve.n - s).to_bytes(half, "big")
-    return hashlib.sha256(payload).digest()
+
+def _use(case: Case, assessment: Assessment) -> Use:
+    if not case.genuine:
+        return Use.NONE
+    if case.scan.mailpiece:
+        return Use({finding.verdict for finding in assessment.findings} <= _BEARS)
+    if assessment.verdict in _KEPT_FOR_THE_DAY:
+        return Use.FOR_THE_DAY
+    return Use(assessment.verdict not in _HANDED_BACK)
 
 
 def entry(case: Case, assessment: Assessment) -> Entry:
     """What is to be kept."""
     day = case.mailing_date
-    bears = bool(case.scan.mailpiece) and not case.earlier.again and case.genuine and assessment.verdict in _BEARS
     return Entry(
         case.scan.scan_id, case.scan.day.isoformat(), case.scan.payload, digest(case), case.scan.mailpiece,
         case.psd, case.piece_count, case.number("ascending_mills"), case.number("descending_mills"),
         case.number("postage_mills"), payment.due(case), case.tracking_number, None if day is None else day.isoformat(),
-        int(case.genuine), int(bears), json.dumps(assessment.document()),
+        int(case.genuine), int(_use(case, assessment)), json.dumps(assessment.document()),
     )  # fmt: skip
 
 
-def known(payload: bytes, assessment: str) -> Known:
+def known(payload: bytes, assessment: str, day: str, mailpiece: str) -> Known:
     """What `entry` kept. Raises `ValueError`, `TypeError` or `KeyError` for anything else."""
-    return Known(payload, from_document(json.loads(assessment)))
+    return Known(payload, from_document(json.loads(assessment)), Judged(date.fromisoformat(day), mailpiece))
 
 
-def paid(entries: Iterable[Entry]) -> Paid:
-    """What entries that bear on one mailpiece come to."""
+def paid(entries: Iterable[Entry], case: Case) -> Paid:
+    """What entries that bear on the mailpiece of a case come to."""
     on_it = list(entries)
-    dates = [date.fromisoformat(row.mailing_date) for row in on_it if row.mailing_date is not None]
+    dates = [date.fromisoformat(row.mailing_date) for row in on_it
+             if row.mailing_date is not None and not _printed_after(row, case)]  # fmt: skip
     postage = [row.postage or 0 for row in on_it]
     free = postage.count(0)
     costs = max((row.due or 0 for row in on_it), default=0)
     return Paid(sum(postage), len(postage) - free, max(dates, default=None), free, costs)
+
+
+def _printed_after(row: Entry, case: Case) -> bool:
+    """Whether the same PSD says so. The order of scans does not: a correction may be read before what it corrects."""
+    if row.piece_count is None or case.piece_count is None:
+        return False
+    return row.psd == case.psd and row.piece_count > case.piece_count
 
 
 def _first(entries: Sequence[Entry], key: Callable[[Entry], Any]) -> Seen | None:
@@ -152,26 +186,28 @@ class MemoryScans:
     @contextmanager
     def turn(self) -> Iterator[None]:
         with self._turn:
-            before = len(self._entries)
+            before = self._entries.copy()
             try:
                 yield
             except BaseException:
-                del self._entries[before:]
+                self._entries = before
                 raise
 
     def find(self, scan_id: str) -> Known | None:
-        return next((known(row.payload, row.assessment) for row in self._entries if row.scan_id == scan_id), None)
+        return next((known(row.payload, row.assessment, row.day, row.mailpiece)
+                     for row in self._entries if row.scan_id == scan_id), None)  # fmt: skip
 
     def earlier(self, case: Case) -> Case:
         key, piece = digest(case), case.scan.mailpiece
         others = [row for row in self._entries if row.digest != key]
-        same = [row for row in self._entries if row.digest == key and row.genuine >= case.genuine]
+        same = [row for row in self._entries
+                if row.digest == key and (not case.genuine or row.bears_on(case.scan.day))]  # fmt: skip
         copies = [row for row in same if not piece or row.mailpiece != piece]
         genuine = [row for row in others if row.genuine]
         count = [row for row in genuine if case.piece_count is not None
                  and (row.psd, row.piece_count) == (case.psd, case.piece_count)]  # fmt: skip
-        tracking = [row for row in genuine if case.tracking_number and row.tracking == case.tracking_number
-                    and (not piece or row.mailpiece != piece)]  # fmt: skip
+        tracking = [row for row in others if row.bears == Use.USED and (not piece or row.mailpiece != piece)
+                    and case.tracking_number and row.tracking == case.tracking_number]  # fmt: skip
         registers = [] if case.registers is None else [row.registers for row in genuine if row.psd == case.psd]
         own = case.registers.piece_count if case.registers else 0
         before = [found for found in registers if found and found.piece_count < own]
@@ -186,9 +222,18 @@ class MemoryScans:
                 same_tracking=_first(tracking, lambda row: (row.mailpiece, row.digest)),
                 before=max(reversed(before), default=None, key=lambda found: found[:2]),
                 after=min(after, default=None, key=lambda found: found[:2]),
-                paid=paid(row for row in others if piece and row.mailpiece == piece and row.bears),
+                paid=paid((row for row in others if piece and row.mailpiece == piece and row.bears), case),
             ),
         )
 
+    def forget(self, scan_id: str) -> None:
+        self._entries = [row for row in self._entries if row.scan_id != scan_id]
+
     def add(self, case: Case, assessment: Assessment) -> None:
-        self._entries.append(entry(case, assessment))
+        new = entry(case, assessment)
+        if new.bears and new.mailpiece:
+            own = new.mailpiece, new.digest
+            self._entries = [
+                row._replace(bears=0) if (row.mailpiece, row.digest) == own else row for row in self._entries
+            ]
+        self._entries.append(new)

@@ -17,14 +17,17 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from itertools import groupby
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from pes_sim.errors import LayoutError, PayloadError, UsageError
+from pes_sim.errors import LayoutError, PayloadError, SymbolError, UsageError
 from pes_sim.indicium import symbol
 from pes_sim.indicium.layout import SPECIMEN_PROVIDER, Indicium, Layout, builtin
 from pes_sim.indicium.packing import REAL_PROVIDERS
 from pes_sim.indicium.symbol import Symbol
 from pes_sim.psd.piece import check_layout
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 NOTICE: Final = "SPECIMEN. NOT VALID POSTAGE"
 QUIET_MODULES: Final = 2
@@ -34,6 +37,8 @@ MODULE: Final = Fraction(1, 50)
 DOTS: Final = range(2, 65)
 """Dots along one side of a module: with fewer it is not read, with more the picture is a poster."""
 DPI: Final = range(72, 2401)
+_SEEN: Final = 2
+_READ_BACK: Final = 4  # dots of a module that reading back needs; more would only take longer
 
 _ABOVE: Final = ("SPECIMEN",)
 _BELOW: Final = ("NOT VALID", "POSTAGE")
@@ -59,12 +64,18 @@ _LETTERS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Dots, row by row from the top left, 1 = dark; `dpi` of them to an inch."""
+    """Dots, row by row from the top left, 1 = dark; `dpi` of them to an inch, `module` along one side of a module."""
 
     width: int
     height: int
     dots: bytes
     dpi: int
+    module: int
+
+    @property
+    def finest(self) -> int:
+        """The lowest resolution at which a scanner sees two pixels of a module, which is what it takes to read one."""
+        return -(-_SEEN * self.dpi // self.module)
 
 
 def draw(payload: bytes, layout: Layout, *, dpi: int = 300, dots: int = 0) -> Picture:
@@ -77,6 +88,13 @@ def draw(payload: bytes, layout: Layout, *, dpi: int = 300, dots: int = 0) -> Pi
     check_specimen(payload, layout)
     size = _dots(dpi, dots)
     return _composed(symbol.encode(payload, layout.symbol), size, dpi)
+
+
+def check_reads(picture: Picture, payload: bytes) -> None:
+    """Reads what was drawn, as a scanner of the printer's resolution would. Raises `SymbolError` for anything else."""
+    seen = _grey(picture).reduce(max(1, picture.module // _READ_BACK))
+    if symbol.read(seen) != [payload]:
+        raise SymbolError("the picture does not read back as its payload", hint="Give more --dots")
 
 
 def check_specimen(payload: bytes, layout: Layout) -> Indicium:
@@ -157,7 +175,7 @@ def _composed(drawn: Symbol, size: int, dpi: int) -> Picture:
     for text in _BELOW:
         rows += [*[blank] * size, *lettering(text, _BELOW, size, inner, width)]
     rows += [blank] * quiet
-    return Picture(width, len(rows), b"".join(rows), dpi)
+    return Picture(width, len(rows), b"".join(rows), dpi, size)
 
 
 def _cells(text: str) -> int:
@@ -190,9 +208,15 @@ def png(picture: Picture) -> bytes:
     said = PngInfo()
     said.add_text("Comment", NOTICE)
     out = io.BytesIO()
-    grey = Image.frombytes("L", (picture.width, picture.height), picture.dots.translate(b"\xff\0" + bytes(254)))
-    grey.convert("1", dither=Image.Dither.NONE).save(out, "PNG", dpi=(picture.dpi, picture.dpi), pnginfo=said)
+    two = _grey(picture).convert("1", dither=Image.Dither.NONE)
+    two.save(out, "PNG", dpi=(picture.dpi, picture.dpi), pnginfo=said)
     return out.getvalue()
+
+
+def _grey(picture: Picture) -> Image:
+    from PIL import Image
+
+    return Image.frombytes("L", _size(picture), picture.dots.translate(b"\xff\0" + bytes(254)))
 
 
 def svg(picture: Picture) -> bytes:

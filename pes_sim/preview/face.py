@@ -22,6 +22,7 @@ from pes_sim.indicium.sizes import CAPACITY, SQUARES
 from pes_sim.indicium.symbol import Symbol
 from pes_sim.preview import block
 from pes_sim.preview.fonts import BOLD, REGULAR, fit, width
+from pes_sim.preview.image import Resolution, both_ways
 from pes_sim.preview.imprint import Imprint, routing, zip_code
 from pes_sim.preview.marks import GREY, Box, Logo, Mark, Rectangles, Text
 from pes_sim.preview.stationery import INCH, Barcode, PageKind, Place
@@ -55,6 +56,7 @@ NOTES: Final = (
 """Along the lower edge: the first that has room."""
 _LARGEST_TEXT: Final = 11.0  # of an address; a long line makes all of it smaller
 _SMALLEST_TEXT: Final = 4.5  # at which the widest line that a mail job allows has room on a label
+_ROUNDED: Final = 1 - 1e-9  # so that a line as wide as its room is not a bit wider, and cut
 _SLOGAN: Final = 12.0
 _SLOGAN_LINES: Final = 4
 _WHERE: Final = {
@@ -69,12 +71,12 @@ _WHERE: Final = {
 class Advert:
     """What a customer prints left of the indicium: a slogan of up to four lines, or a logo; never in the clear zone.
 
-    `dpi`: dots of the logo to an inch, which say how large it is.
+    `dpi`: of the logo, which says how large it is.
     """
 
     slogan: str = ""
     logo: Image | None = None
-    dpi: float = 300.0
+    dpi: Resolution = 300.0
 
 
 NO_ADVERT: Final = Advert()
@@ -152,7 +154,8 @@ def _check_advert(advert: Advert, page: PageKind, zone: Box) -> None:
 
 def _advert_size(advert: Advert) -> tuple[float, float]:
     if advert.logo is not None:
-        return advert.logo.width * INCH / advert.dpi, advert.logo.height * INCH / advert.dpi
+        dots_across, dots_down = both_ways(advert.dpi)
+        return advert.logo.width * INCH / dots_across, advert.logo.height * INCH / dots_down
     lines = _slogan_lines(advert)
     return max(width(fit(line, BOLD, _SLOGAN, 10_000), BOLD, _SLOGAN) for line in lines), len(lines) * _SLOGAN * 1.2
 
@@ -199,7 +202,7 @@ def _addressee(imprint: Imprint, page: PageKind, box: Box) -> Iterator[Mark]:
     step = min(15.0, (top - box.bottom) / len(lines))
     address = [line for line in lines if line != imprint.text]  # the customer's own line is cut instead
     widest = max([1.0, *(width(fit(line, REGULAR, 1, 10_000), REGULAR, 1) for line in address)])
-    size = max(_SMALLEST_TEXT, min(_LARGEST_TEXT, step * 0.82, box.width / widest))
+    size = max(_SMALLEST_TEXT, min(_LARGEST_TEXT, step * 0.82, box.width / widest * _ROUNDED))
     for number, line in enumerate(lines):
         yield Text(box.left, top - size - step * number, REGULAR, size, fit(line, REGULAR, size, box.width))
 

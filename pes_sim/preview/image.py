@@ -31,6 +31,9 @@ MAX_PIXELS: Final = 80_000_000
 Pillow's own limit, a little above this one, guards against what a file says only on being opened.
 """
 
+Resolution = float | tuple[float, float]
+"""Dots to an inch: as many both ways, or those across and those down, as a fax has them."""
+
 _FINEST: Final = 9600  # dots to an inch that a scanner may claim
 _ORIENTATION: Final = 0x0112  # the EXIF tag, and its values for a page as it is and for those that lie on a side
 _AS_IT_IS: Final = 1
@@ -64,6 +67,11 @@ def pages(path: Path, dpi: int = 300, *, if_too_large: int = 0) -> Iterator[Imag
     if not head:
         raise UsageError(f"{path} is empty", hint="Give a PDF, PNG, JPEG or TIFF file")
     return _pdf_pages(path, dpi, if_too_large or dpi) if _PDF_MARK in head else _image_pages(path)
+
+
+def both_ways(dpi: Resolution) -> tuple[float, float]:
+    """Across and down."""
+    return dpi if isinstance(dpi, tuple) else (dpi, dpi)
 
 
 def resolution(page: Image) -> tuple[float, float] | None:

@@ -78,7 +78,7 @@ def of_payload(payload: bytes, layout: Layout, **besides: Any) -> Imprint:
     """The imprint that a payload's own fields make. `besides`: what no payload says, by `Imprint`'s names.
 
     Without a `kind` a piece of no value is a date correction. Raises `PayloadError` for one that is not whole, or has
-    values that no piece has.
+    values that no piece has, `UsageError` for a date correction with postage.
     """
     values = layout.unpack(payload).values
     try:
@@ -103,7 +103,13 @@ def of_payload(payload: bytes, layout: Layout, **besides: Any) -> Imprint:
         "extra_services": str(values.get("extra_services", "")),
         "kind": PieceKind.STANDARD if postage else PieceKind.DATE_CORRECTION,
     }
-    return Imprint(**(said | besides))
+    imprint = Imprint(**(said | besides))
+    if imprint.kind is PieceKind.DATE_CORRECTION and postage:
+        raise UsageError(
+            f"a piece of {money.dollars(postage)} is no date correction, which is of no value",
+            hint="Say what it is: standard, amount correction or reprint",
+        )
+    return imprint
 
 
 def serial(values: Any) -> str:

@@ -3,8 +3,8 @@
 Three rules:
 
 * A file is whole or not there: it is written beside its place and put there in one step.
-* Pages that were added are kept, also when what adds them fails half-way: their postage is spent. Only where the file
-  itself could not be written on is nothing put in its place.
+* Pages whose postage is spent are kept, also when what adds them fails half-way. Only where the file itself could not
+  be written on is nothing put in its place. Pages that cost nothing are all there or none: what was there stays.
 * The same pieces give the same bytes. No time of day is in a file.
 """
 
@@ -12,17 +12,18 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from pes_sim.errors import PesError, UsageError
 from pes_sim.indicium.layout import Layout
-from pes_sim.preview import image, sheets
+from pes_sim.preview import image, pieces, placing, sheets
 from pes_sim.preview.document import Document
 from pes_sim.preview.drawing import NOTICE
 from pes_sim.preview.face import NO_ADVERT, Advert
@@ -33,33 +34,34 @@ from pes_sim.preview.stationery import USUAL, PageKind
 __all__ = ["ATTACHED", "FORMS", "Imprint", "PdfPages", "PicturePages", "open_pages"]
 
 ATTACHED: Final = "pieces.jsonl"
-"""The name of the PDF's attachment: a JSON object a line, each a piece, its payload in hexadecimal digits."""
+"""The name of the PDF's attachment: a JSON object a line, each a piece; see `pieces`."""
 FORMS: Final = ("pdf", "png", "svg")
 
 _BROKEN: Final = "{} is not written: a page of it could not be"
 _AGAIN: Final = "Make room for it, and draw all of it again"
+_MOVES: Final = 3  # commands in a hint
 _file_number: Final = count(1)
 _Self = TypeVar("_Self", bound="_Pages")
 
 
 class _Pages(ABC):
-    """Files that grow by `add`. Use it in a `with`: leaving that writes them, whether by its end or by an error.
+    """Files that grow by `add`. Use it in a `with`: leaving that writes them; by an error, if they are `paid` for.
 
     Everything that can be missing is looked for at once, so that no postage is spent for pages that cannot be written:
     raises `UsageError` for a `path` that cannot be written to, and, where `layout` is given, for an indicium, a slogan
     or a logo without room.
     """
 
-    def __init__(self, path: Path, kind: PageKind, advert: Advert, layout: Layout | None) -> None:
+    def __init__(self, path: Path, kind: PageKind, advert: Advert, layout: Layout | None, *, paid: bool) -> None:
         self._sheets = sheets.Sheets(kind, advert, layout)
         self._path = path
+        self._paid = paid
         self._pages = 0
         self._pieces = 0
         self._open = True
         self._broken = False
-        if path.exists() and not path.is_file():
-            what = "a directory" if path.is_dir() else "no regular file"
-            raise UsageError(f"{path} cannot be written: it is {what}", hint="Give the name of a file")
+        self._kept: set[Path] = set()
+        placing.check(path)
 
     @property
     def pages(self) -> int:
@@ -96,7 +98,8 @@ class _Pages(ABC):
     def close(self) -> None:
         """Writes what is left, durably. Closing twice does nothing.
 
-        Raises `UsageError` where there is no piece, or the disk says no; what was at the path is then still there.
+        Raises `UsageError` where there is no piece, or the disk says no; what was at the path is then still there. What
+        was paid for, and is whole, is not lost: the error says where it lies.
         """
         if not self._open:
             return
@@ -118,7 +121,7 @@ class _Pages(ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is not None and (self._broken or not self._pieces):
+        if error is not None and (self._broken or not self._pieces or not self._paid):
             self._open = False
             self._discard()
         else:
@@ -138,6 +141,22 @@ class _Pages(ABC):
                 f"{self._path} cannot be written: {error.strerror}",
                 hint="Give a file in a directory you can write to, with room on its disk",
             ) from error
+
+    def _put_in_place(self, drawn: list[tuple[Path, Path]]) -> None:
+        stuck = placing.put(drawn, paid=self._paid)
+        if stuck:
+            self._kept = set(stuck)
+            moves = [f"mv {shlex.quote(str(a))} {shlex.quote(str(b))}" for a, b in drawn if a in stuck]
+            more = f" (and {len(moves) - _MOVES} more)" if len(moves) > _MOVES else ""
+            place = next(place for beside, place in drawn if beside in stuck)
+            raise UsageError(
+                f"{place} cannot be written: {next(iter(stuck.values()))}",
+                hint=f"What was drawn is kept. Make way for it, then: {' && '.join(moves[:_MOVES])}{more}",
+            )
+
+    def _remove(self, beside: Path) -> None:
+        if beside not in self._kept:
+            beside.unlink(missing_ok=True)
 
     def _temporary(self) -> Path:
         return self._path.with_name(f".pes-sim-{os.getpid()}-{next(_file_number)}.tmp")
@@ -164,16 +183,16 @@ class PdfPages(_Pages):
 
     def __init__(
         self, path: Path, *, title: str, kind: PageKind = USUAL, advert: Advert = NO_ADVERT,
-        layout: Layout | None = None,
+        layout: Layout | None = None, paid: bool = True,
     ) -> None:  # fmt: skip
-        super().__init__(path, kind, advert, layout)
+        super().__init__(path, kind, advert, layout, paid=paid)
         self._beside = self._temporary()
         with self._said_clearly():
             self._file = self._beside.open("wb")
             self._document = Document(self._file, _information(title), ATTACHED, path.parent)
 
     def _note(self, imprint: Imprint) -> None:
-        self._document.attach(_line(imprint, self._pages + 1))
+        self._document.attach(pieces.line(imprint, self._pages + 1))
 
     def _put(self, page: Page) -> None:
         self._document.add(page)
@@ -182,13 +201,13 @@ class PdfPages(_Pages):
         self._document.finish()
         self._file.flush()
         os.fsync(self._file.fileno())
-        self._beside.replace(self._path)
+        self._put_in_place([(self._beside, self._path)])
 
     def _discard(self) -> None:
         self._document.close()
         with suppress(OSError):  # what was still to be written to a full disk; that has been said
             self._file.close()
-        self._beside.unlink(missing_ok=True)
+        self._remove(self._beside)
 
 
 class PicturePages(_Pages):
@@ -196,9 +215,9 @@ class PicturePages(_Pages):
 
     def __init__(
         self, path: Path, *, form: str, dpi: int = 300, title: str, kind: PageKind = USUAL,
-        advert: Advert = NO_ADVERT, layout: Layout | None = None,
+        advert: Advert = NO_ADVERT, layout: Layout | None = None, paid: bool = True,
     ) -> None:  # fmt: skip
-        super().__init__(path, kind, advert, layout)
+        super().__init__(path, kind, advert, layout, paid=paid)
         if form == "png":
             check_resolution(dpi)
             across = kind.width * (kind.several if kind.each else 1)
@@ -209,6 +228,9 @@ class PicturePages(_Pages):
                 )
         self._form, self._dpi, self._title = form, dpi, title
         self._drawn: list[Path] = []
+        if paid:  # how many there will be is not known, and a directory of such a name is hardly wanted
+            for other in placing.already_numbered(path):
+                placing.check(other)
         with self._said_clearly():
             probe = self._temporary()
             probe.touch()
@@ -223,8 +245,7 @@ class PicturePages(_Pages):
         return str(self._path) if self._pages < 2 else f"{self._name(1)} to {self._name(self._pages)}"
 
     def _name(self, number: int) -> Path:
-        several = f"-{number}" if self._pages > 1 else ""
-        return self._path.with_name(f"{self._path.stem}{several}{self._path.suffix}")
+        return placing.numbered(self._path, number) if self._pages > 1 else self._path
 
     def _put(self, page: Page) -> None:
         beside = self._temporary()
@@ -235,30 +256,29 @@ class PicturePages(_Pages):
             os.fsync(file.fileno())
 
     def _finish(self) -> None:
-        for number, beside in enumerate(self._drawn, start=1):
-            beside.replace(self._name(number))
-        self._drawn = []
+        self._put_in_place([(beside, self._name(number)) for number, beside in enumerate(self._drawn, start=1)])
 
     def _discard(self) -> None:
         for beside in self._drawn:
-            beside.unlink(missing_ok=True)
+            self._remove(beside)
 
 
 def open_pages(
     path: Path, *, form: str = "", dpi: int = 300, title: str, kind: PageKind = USUAL,
-    advert: Advert = NO_ADVERT, layout: Layout | None = None,
+    advert: Advert = NO_ADVERT, layout: Layout | None = None, paid: bool = True,
 ) -> PdfPages | PicturePages:  # fmt: skip
     """The file, or files, at `path`, in a form of `FORMS`; empty for what the path's end says.
 
     `layout`: that of the pieces to come, if it is known: whether it has room is then asked at once. `dpi`: of a PNG.
+    `paid`: whether their postage is spent; what is drawn of other pieces replaces nothing unless it is whole.
     """
     chosen = form or path.suffix.lower().removeprefix(".")
     if chosen not in FORMS:
         ends = ", ".join(f".{name}" for name in FORMS)
         raise UsageError(f"{path} names no format", hint=f"It ends in {ends}; or give one with --format")
     if chosen == "pdf":
-        return PdfPages(path, title=title, kind=kind, advert=advert, layout=layout)
-    return PicturePages(path, form=chosen, dpi=dpi, title=title, kind=kind, advert=advert, layout=layout)
+        return PdfPages(path, title=title, kind=kind, advert=advert, layout=layout, paid=paid)
+    return PicturePages(path, form=chosen, dpi=dpi, title=title, kind=kind, advert=advert, layout=layout, paid=paid)
 
 
 def check_resolution(dpi: int) -> None:
@@ -275,18 +295,6 @@ def _information(title: str) -> dict[str, str]:
         "Author": "pes_sim",
         "Creator": "pes_sim",
         "Producer": "pes_sim",
-    }
-
-
-def _line(imprint: Imprint, page: int) -> dict[str, Any]:
-    """A piece in the attachment: what it is, its payload, and the payload's fields."""
-    values = imprint.layout.unpack(imprint.payload).values
-    return {
-        "page": page,
-        "kind": imprint.kind.label,
-        "layout": imprint.layout.name,
-        "payload_hex": imprint.payload.hex(),
-        "fields": {name: value.hex() if isinstance(value, bytes) else value for name, value in values.items()},
     }
 
 

@@ -82,16 +82,17 @@ def unit(name: str) -> str:
     return damage.DAMAGES[name].unit
 
 
-def scan(page: Image, page_dpi: float, dpi: int, damages: Mapping[str, float], seed: int) -> Image:
+def scan(page: Image, page_dpi: image.Resolution, dpi: int, damages: Mapping[str, float], seed: int) -> Image:
     """A grey page (mode "L") of `page_dpi` as a scan at `dpi`: no notice is added here."""
     from PIL import Image
 
     chance = Random(f"scan {seed}")
-    work = float(_finer(page.width / page_dpi, page.height / page_dpi, dpi))
-    seen = _resized(page, work / page_dpi, Image.Resampling.BICUBIC)
+    across, down = image.both_ways(page_dpi)
+    work = float(_finer(page.width / across, page.height / down, dpi))
+    seen = _resized(page, (work / across, work / down), Image.Resampling.BICUBIC)
     for kind in damage.DAMAGES.values():
         if kind.sampled and work != dpi:
-            seen, work = _resized(seen, dpi / work, Image.Resampling.BOX), dpi
+            seen, work = _resized(seen, (dpi / work, dpi / work), Image.Resampling.BOX), dpi
         strength = damages.get(kind.name, 0.0)
         if strength:
             seen = kind.done(seen, strength, work, chance)
@@ -103,8 +104,8 @@ def _finer(width: float, height: float, dpi: int) -> int:
     return dpi * FINER if width * height * (dpi * FINER) ** 2 <= image.MAX_PIXELS else dpi
 
 
-def _resized(page: Image, scale: float, how: Resampling) -> Image:
-    size = max(1, round(page.width * scale)), max(1, round(page.height * scale))
+def _resized(page: Image, scale: tuple[float, float], how: Resampling) -> Image:
+    size = max(1, round(page.width * scale[0])), max(1, round(page.height * scale[1]))
     return page.copy() if size == page.size else page.resize(size, how)
 
 
@@ -137,7 +138,7 @@ def scans(
         own = image.resolution(page) or (dpi, dpi)
         done = drawn(seed, number) if damages is None else dict(damages)
         _check_size(path, page.width / own[0], page.height / own[0], dpi)
-        seen = scan(page, own[0], dpi, done, seed_of(seed, number))
+        seen = scan(page, own, dpi, done, seed_of(seed, number))
         yield marked(seen, dpi), done
 
 

@@ -37,7 +37,7 @@ class Sheets:
                 self._check(layout, self._page_of(number))
 
     def add(self, imprint: Imprint) -> Iterator[Page]:
-        """Puts a piece into its place, and gives the page that is full by it.
+        """Puts a piece into its place, and gives the page that is full by it, or all that it needs.
 
         Raises `LayoutError` for what is no specimen, `SymbolError` for a payload that does not fit its symbol,
         `UsageError` where it has no room. The piece is then nowhere.
@@ -52,10 +52,10 @@ class Sheets:
             yield from self.rest()
 
     def rest(self) -> Iterator[Page]:
-        """The page that is not full, if there is one."""
+        """The page that is not full, if there is one; of a statement all of its pages."""
         if self._waiting:
             pieces, self._waiting = self._waiting, []
-            yield _ARRANGED[self._kind.arrangement](self._kind, self._advert, pieces)
+            yield from _ARRANGED[self._kind.arrangement](self._kind, self._advert, pieces)
 
     def _page_of(self, number: int) -> PageKind:
         """The kind of page that the piece of this number on a page is drawn as."""
@@ -75,12 +75,12 @@ class Sheets:
 _Pieces = list[tuple[Imprint, Symbol]]
 
 
-def _single(kind: PageKind, advert: Advert, pieces: _Pieces) -> Page:
+def _single(kind: PageKind, advert: Advert, pieces: _Pieces) -> Iterator[Page]:
     ((imprint, drawn),) = pieces
-    return Page(kind.width, kind.height, list(face(imprint, drawn, kind, advert)))
+    yield Page(kind.width, kind.height, list(face(imprint, drawn, kind, advert)))
 
 
-def _roll(kind: PageKind, advert: Advert, pieces: _Pieces) -> Page:
+def _roll(kind: PageKind, advert: Advert, pieces: _Pieces) -> Iterator[Page]:
     """As long as what is on it, with a line to cut along behind each tape but the last."""
     marks: list[Mark] = []
     tape = kind_of(kind.each)
@@ -88,10 +88,10 @@ def _roll(kind: PageKind, advert: Advert, pieces: _Pieces) -> Page:
         marks.append(Group(number * tape.width, 0, 1, list(face(imprint, drawn, tape, advert))))
         if number:
             marks.append(Line(number * tape.width, 0, number * tape.width, tape.height, dash=4))
-    return Page(len(pieces) * tape.width, tape.height, marks)
+    yield Page(len(pieces) * tape.width, tape.height, marks)
 
 
-def _proof(kind: PageKind, advert: Advert, pieces: _Pieces) -> Page:
+def _proof(kind: PageKind, advert: Advert, pieces: _Pieces) -> Iterator[Page]:
     marks: list[Mark] = [
         Text(52, 762, BOLD, 13, "PROOF SHEET \N{EM DASH} SPECIMENS, NOT VALID POSTAGE"),
         Text(
@@ -110,7 +110,7 @@ def _proof(kind: PageKind, advert: Advert, pieces: _Pieces) -> Page:
         marks.append(Group(cell.left, cell.bottom, PROOF_SCALE, list(face(imprint, drawn, page, shown))))
         label = f"{page.name}: {imprint.kind.label}, piece {imprint.piece_count}"
         marks.append(Text(cell.left, cell.bottom - 19, REGULAR, 7, fit(label, REGULAR, 7, page.width * PROOF_SCALE)))
-    return Page(kind.width, kind.height, marks)
+    yield Page(kind.width, kind.height, marks)
 
 
 def _cut_and_measured(left: float, bottom: float, page: PageKind) -> Iterator[Mark]:
@@ -132,12 +132,13 @@ def _cut_and_measured(left: float, bottom: float, page: PageKind) -> Iterator[Ma
     yield Text(beside - 2.5, (bottom + top - width(down, REGULAR, 7)) / 2, REGULAR, 7, down, GREY, 90)
 
 
-def _statement(kind: PageKind, advert: Advert, pieces: _Pieces) -> Page:
+def _statement(kind: PageKind, advert: Advert, pieces: _Pieces) -> Iterator[Page]:
     ((imprint, drawn),) = pieces
-    return Page(kind.width, kind.height, list(statement(imprint, drawn, kind)))
+    for marks in statement(imprint, drawn, kind):
+        yield Page(kind.width, kind.height, marks)
 
 
-_ARRANGED: Final[dict[Arrangement, Callable[[PageKind, Advert, _Pieces], Page]]] = {
+_ARRANGED: Final[dict[Arrangement, Callable[[PageKind, Advert, _Pieces], Iterator[Page]]]] = {
     Arrangement.SINGLE: _single,
     Arrangement.ROLL: _roll,
     Arrangement.PROOF: _proof,

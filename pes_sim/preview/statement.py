@@ -5,12 +5,12 @@ All of the page is assumed: that there is such a statement is public, how it loo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
 
 from pes_sim import money
 from pes_sim.errors import LayoutError, UsageError
-from pes_sim.indicium.layout import Layout
+from pes_sim.indicium.layout import Layout, Row
 from pes_sim.indicium.symbol import Symbol
 from pes_sim.preview import block
 from pes_sim.preview.face import NOTES, Advert
@@ -23,6 +23,8 @@ CONSTRUCT: Final = "WITHDRAWAL"
 """What a layout's file calls it."""
 _NAMES: Final = 120.0  # the column of the fields' names
 _STEP: Final = 28.0
+_SMALL, _LINE = 6.5, 7.0  # the letters of a value on several lines, and from one to the next
+_HEAD: Final = 130.0  # of a further page
 
 
 def check_statement(layout: Layout, advert: Advert) -> None:
@@ -35,40 +37,100 @@ def check_statement(layout: Layout, advert: Advert) -> None:
         raise UsageError("a withdrawal statement has no place for a slogan or a logo", hint="Leave it out")
 
 
-def statement(imprint: Imprint, symbol: Symbol, page: PageKind) -> Iterator[Mark]:
-    """The marks of the page."""
-    left, right, top = page.margin, page.width - page.margin, page.height - page.margin
-    yield Text(left, top - 16, BOLD, 18, "WITHDRAWAL STATEMENT")
-    yield Text(left, top - 32, REGULAR, 9, f"PSD {imprint.meter_serial}. No postage: a report for the data centre.")
+def statement(imprint: Imprint, symbol: Symbol, page: PageKind) -> list[list[Mark]]:
+    """The marks of each page: fields that the first has no room for flow on to as many as they need."""
     side = (symbol.size + 2 * block.QUIET_MODULES) * block.MODULE
+    top = page.height - page.margin
+    rows = [_Row.of(row, page) for row in imprint.layout.describe(imprint.payload)]
+    pages = _flowed(rows, top - 60 - side - 13 - 30, top - _HEAD - 30, page.margin)
+    drawn = []
+    for number, (first, placed) in enumerate(pages, start=1):
+        marks = list(_head(imprint, page, f", page {number} of {len(pages)}" if len(pages) > 1 else ""))
+        marks += _paid_back(imprint, symbol, page, side) if number == 1 else _more(page)
+        drawn.append([*marks, *_fields(placed, page, first), Text(page.margin, page.margin, REGULAR, 6, NOTES[0])])
+    return drawn
+
+
+class _Row(NamedTuple):
+    """A field as it is shown. `lines`: its value, on several where it is too long; `meaning`: what stands below."""
+
+    name: str
+    lines: Sequence[str]
+    meaning: str
+
+    @property
+    def height(self) -> float:
+        """In points; two lines have the room of one."""
+        return _STEP + _LINE * max(0, len(self.lines) - 2)
+
+    @classmethod
+    def of(cls, row: Row, page: PageKind) -> _Row:
+        """A field of the layout, for a page of this kind."""
+        value = row.value.hex() if isinstance(row.value, bytes) else str(row.value)
+        money_shown = row.unit == "mills" and isinstance(row.value, int)
+        shown = money.dollars(int(row.value)) if money_shown else value
+        name = row.name.replace("_", " ").removesuffix(" mills" if money_shown else "")
+        room = page.width - 2 * page.margin - _NAMES
+        return cls(fit(name, BOLD, 9, _NAMES - 6), _lines(shown, room), fit(row.meaning, REGULAR, 7, room))
+
+
+def _lines(shown: str, room: float) -> list[str]:
+    """A value on one line; or in smaller letters on as many as it needs, all equally long. A signature needs two."""
+    if width(shown, REGULAR, 9) <= room:
+        return [shown]
+    count = 2
+    while True:
+        length = -(-len(shown) // count)
+        lines = [shown[start : start + length] for start in range(0, len(shown), length)]
+        if max(width(line, REGULAR, _SMALL) for line in lines) <= room:
+            return lines
+        count += 1
+
+
+def _flowed(rows: Sequence[_Row], first: float, next_: float, bottom: float) -> list[tuple[float, list[_Row]]]:
+    """The rows of each page, and where they begin on it."""
+    pages: list[tuple[float, list[_Row]]] = [(first, [])]
+    left = first
+    for row in rows:
+        if left - row.height < bottom:
+            left = next_
+            pages.append((left, []))
+        pages[-1][1].append(row)
+        left -= row.height
+    return pages
+
+
+def _head(imprint: Imprint, page: PageKind, which: str) -> Iterator[Mark]:
+    left, top = page.margin, page.height - page.margin
+    yield Text(left, top - 16, BOLD, 18, f"WITHDRAWAL STATEMENT{which}")
+    yield Text(left, top - 32, REGULAR, 9, f"PSD {imprint.meter_serial}. No postage: a report for the data centre.")
+
+
+def _paid_back(imprint: Imprint, symbol: Symbol, page: PageKind, side: float) -> Iterator[Mark]:
+    """The symbol, and the amount in words that people read."""
+    left, top = page.margin, page.height - page.margin
     whole = Box(left, top - 60 - side - 13, left + side + 240, top - 60)
     yield from block.specimen(whole, left + side)
     yield Modules(left + block.QUIET_MODULES * block.MODULE, whole.top - 13 - block.QUIET_MODULES * block.MODULE,
                   block.MODULE, symbol)  # fmt: skip
     yield Text(left + side + 8, whole.top - 40, REGULAR, 9, "Paid back to the customer's account")
     yield Text(left + side + 8, whole.top - 62, BOLD, 18, money.dollars(imprint.postage_mills))
-    yield from _fields(imprint, left, right, whole.bottom - 30)
-    yield Text(left, page.margin, REGULAR, 6, NOTES[0])
 
 
-def _fields(imprint: Imprint, left: float, right: float, top: float) -> Iterator[Mark]:
+def _more(page: PageKind) -> Iterator[Mark]:
+    """A further page says as loudly as the first what it is."""
+    top = page.height - page.margin
+    yield from block.specimen(Box(page.margin, top - _HEAD, page.width - page.margin, top - 60), page.margin)
+
+
+def _fields(rows: Sequence[_Row], page: PageKind, top: float) -> Iterator[Mark]:
     """A field with its value, and what it means below."""
-    for number, row in enumerate(imprint.layout.describe(imprint.payload)):
-        y = top - number * _STEP
-        value = row.value.hex() if isinstance(row.value, bytes) else str(row.value)
-        money_shown = row.unit == "mills" and isinstance(row.value, int)
-        shown = money.dollars(int(row.value)) if money_shown else value
-        name = row.name.replace("_", " ").removesuffix(" mills" if money_shown else "")
-        yield Text(left, y, BOLD, 9, fit(name, BOLD, 9, _NAMES - 6))
-        yield from _value(shown, left + _NAMES, y, right - left - _NAMES)
-        yield Text(left + _NAMES, y - 10, REGULAR, 7, fit(row.meaning, REGULAR, 7, right - left - _NAMES), GREY)
-
-
-def _value(shown: str, left: float, y: float, room: float) -> Iterator[Mark]:
-    """On one line; or, as a signature is too long for that, in smaller letters on two."""
-    if width(shown, REGULAR, 9) <= room:
-        yield Text(left, y, REGULAR, 9, fit(shown, REGULAR, 9, room))
-        return
-    half = -(-len(shown) // 2)
-    for up, part in ((7, shown[:half]), (0, shown[half:])):
-        yield Text(left, y + up, REGULAR, 6.5, fit(part, REGULAR, 6.5, room))
+    left = page.margin + _NAMES
+    for row in rows:
+        y = top - (row.height - _STEP)
+        yield Text(page.margin, y, BOLD, 9, row.name)
+        size = 9.0 if len(row.lines) == 1 else _SMALL
+        for below, line in enumerate(row.lines, start=1):
+            yield Text(left, y + (len(row.lines) - below) * _LINE, REGULAR, size, line)
+        yield Text(left, y - 10, REGULAR, 7, row.meaning, GREY)
+        top -= row.height

@@ -11,27 +11,22 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from pes_sim.clock import Clock
 from pes_sim.entropy import Entropy
 from pes_sim.errors import BadMessage, FieldError, RefusedByProvider, StaleMessage, StorageFailed
-from pes_sim.meter.sqlite_errors import failure
 from pes_sim.money import dollars
 from pes_sim.provider import mackeys
-from pes_sim.provider.answers import Answer, Answers
-from pes_sim.provider.decisions import Decide, Decider, Decision, told
+from pes_sim.provider.answers import Answer
+from pes_sim.provider.books import OnBooks
+from pes_sim.provider.decisions import Decide, Decision, told
 from pes_sim.provider.judgement import BOOKS, possible
-from pes_sim.provider.ledger import Ledger
 from pes_sim.provider.pki import Pki
 from pes_sim.provider.recoveries import Ordered, Settled
-from pes_sim.provider.registry import Registered, Registry
-from pes_sim.provider.store import DAMAGED, check_database, open_engine
+from pes_sim.provider.registry import Registered
 from pes_sim.psd import inbox, locks, messages
 from pes_sim.psd.fields import Values, check_all, fields
 from pes_sim.psd.keys import Slot, wrap_secret
@@ -41,7 +36,7 @@ from pes_sim.psd.registers import REGISTER_FIELDS, REGISTERS
 from pes_sim.psd.roles import Role
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection
 
 ORDERS: Final = tuple(
     kind
@@ -57,17 +52,7 @@ RECORDS_BEYOND: Final = 1 << 20
 _REGISTERS: Final = fields(REGISTER_FIELDS)
 
 
-class _Books(NamedTuple):
-    """What stands on the open database."""
-
-    engine: Engine
-    ledger: Ledger
-    registry: Registry
-    answers: Answers
-    decider: Decider
-
-
-class DataCentre:
+class DataCentre(OnBooks):
     """The provider, embedded: a directory with its keys and its database, and the shared clock."""
 
     def __init__(self, directory: Path, *, clock: Clock, entropy: Entropy) -> None:
@@ -78,57 +63,15 @@ class DataCentre:
         self._clock = clock
         self._entropy = entropy
         self._directory = directory
-        self._database = directory / "provider.sqlite"
+        super().__init__(directory / "provider.sqlite")
         # Once there is a database, the keys have been used: new ones would make every meter's messages worthless.
         self._pki = Pki(directory, entropy, clock.now(), may_make=not self._database.exists())
-        self._opening = threading.Lock()
-        self._open_books: _Books | None = None
-        if self._database.exists():
-            check_database(self._database)
-        else:
-            _ = self._books
+        self._check_books()
 
     @property
     def trust_anchor(self) -> bytes:
         """The test CA's certificate, DER."""
         return self._pki.ca.certificate
-
-    def close(self) -> None:
-        """Lets go of the database."""
-        if self._open_books is not None:
-            self._open_books.engine.dispose()
-
-    @property
-    def _books(self) -> _Books:
-        """The database, opened when somebody first needs it: loading SQLAlchemy takes longer than the rest of a meter,
-        and most that are opened print without ever asking for their provider.
-        """
-        with self._opening:
-            if self._open_books is None:
-                engine, metadata = open_engine(self._database)
-                ledger, registry, answers = Ledger(metadata), Registry(metadata), Answers(metadata)
-                self._open_books = _Books(engine, ledger, registry, answers, Decider(registry, answers, ledger))
-            return self._open_books
-
-    @property
-    def _engine(self) -> Engine:
-        return self._books.engine
-
-    @property
-    def _ledger(self) -> Ledger:
-        return self._books.ledger
-
-    @property
-    def _registry(self) -> Registry:
-        return self._books.registry
-
-    @property
-    def _answers(self) -> Answers:
-        return self._books.answers
-
-    @property
-    def _decider(self) -> Decider:
-        return self._books.decider
 
     # Accounts and licences
 
@@ -413,14 +356,3 @@ class DataCentre:
         """A message of the provider, which repeats serial number, nonce and number of what it answers."""
         common = {name: answered[name] for name in ("psd_serial", "nonce", "message_number", *REGISTERS)}
         return messages.sign(kind, common | fields, self._pki.provider.sign)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        """Commits at its end; an error in it changes nothing. The database's errors become `StorageFailed`."""
-        from sqlalchemy.exc import DatabaseError
-
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except DatabaseError as problem:
-            raise failure(self._database, problem.orig, damaged=f"Nothing was booked. {DAMAGED}") from None

@@ -145,28 +145,28 @@ def _rule(name: str) -> _Rule | None:
 
 def _faults(path: Path, found: os.stat_result, rule: _Rule | None) -> Iterator[_Fault]:
     """What is wrong with a file. Without a rule, only its kind matters."""
-    shown, quoted = _shown(path), _quoted(path)
+    shown, named = _shown(path), quoted(path)
     kind, wanted = stat.S_IFMT(found.st_mode), rule.kind if rule else stat.S_IFREG
     if kind != wanted and (wanted, kind) != (stat.S_IFDIR, stat.S_IFREG):  # that is a slip; the system's error names it
-        yield _Fault(0, f"{shown} is a {_KINDS[kind]}, not a {_KINDS[wanted]}", f"mv {quoted} {quoted}.aside")
+        yield _Fault(0, f"{shown} is a {_KINDS[kind]}, not a {_KINDS[wanted]}", f"mv {named} {named}.aside")
     if rule is None or kind != wanted:
         return
     base = 1 if kind == stat.S_IFDIR else 3
     if path.name.endswith(".seg") and not path.name.startswith("."):
-        quoted = f"{_quoted(path.parent)}/*.seg"  # a log has many segments, and a hint few lines
+        named = f"{quoted(path.parent)}/*.seg"  # a log has many segments, and a hint few lines
     if kind == stat.S_IFREG and found.st_nlink != 1:
-        copy = f'for f in {quoted}; do cp -p "$f" "$f.new" && mv "$f.new" "$f"; done'
+        copy = f'for f in {named}; do cp -p "$f" "$f.new" && mv "$f.new" "$f"; done'
         yield _Fault(base, f"{shown} is one file under {found.st_nlink} names (hard links)", copy)
     user = os.geteuid()
     if found.st_uid not in (0, user):
         whose, root = (f"user {user} or root", "sudo ") if user else ("root", "")
         yield _Fault(
-            base + 1, f"{shown} belongs to user {found.st_uid}, not to {whose}", f"{root}chown -h {user} {quoted}"
+            base + 1, f"{shown} belongs to user {found.st_uid}, not to {whose}", f"{root}chown -h {user} {named}"
         )
     mode = stat.S_IMODE(found.st_mode)
     if mode & rule.denied:
         may = "write to" if mode & 0o022 else "read"
-        yield _Fault(base + 2, f"others may {may} {shown} (mode {mode:03o})", f"chmod {rule.mode} {quoted}")
+        yield _Fault(base + 2, f"others may {may} {shown} (mode {mode:03o})", f"chmod {rule.mode} {named}")
 
 
 def _shown(path: Path) -> str:
@@ -174,7 +174,7 @@ def _shown(path: Path) -> str:
     return str(path) if str(path).isprintable() else ascii(str(path))[1:-1]
 
 
-def _quoted(path: Path) -> str:
+def quoted(path: Path) -> str:
     """For a shell, which is to take the name and nothing else."""
     if str(path).isprintable():
         return shlex.quote(str(path))

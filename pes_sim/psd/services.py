@@ -127,11 +127,12 @@ def row(
     *,
     changes: bool = False,
     optional: str = "",
+    statuses: Iterable[Status] = (),
 ) -> Service:
     """A row of a table of services, with its fields named in text. Here, and of the meter around the PSD."""
     return Service(
         code, name, frozenset(states), fields(request), fields(reply), meaning, changes=changes,
-        optional=fields(optional),
+        optional=fields(optional), statuses=tuple(sorted(statuses)),
     )  # fmt: skip
 
 
@@ -158,8 +159,8 @@ def _psd(
         needs = (*_RECORD, *needs, *((Algorithm.ECDSA_P256_VERIFY,) if signed else ()))
         refusals.add(Status.SELF_TEST_FAILED)
     reply += " service_indicator"
-    made = row(code, name, states, request, reply, meaning, changes=changes, optional=optional)
-    return replace(made, roles=roles, statuses=tuple(sorted(refusals)), signed=signed, needs=needs, grows=grows)
+    made = row(code, name, states, request, reply, meaning, changes=changes, optional=optional, statuses=refusals)
+    return replace(made, roles=roles, signed=signed, needs=needs, grows=grows)
 
 
 # fmt: off

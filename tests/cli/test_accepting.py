@@ -109,6 +109,40 @@ def test_the_same_file_is_the_same_scan_and_a_copy_of_it_is_a_duplicate(cli: Cli
     assert "scan s2 was of another payload" in result.complaint()[0]
 
 
+@pytest.mark.parametrize("more", [(), ("--records",), ("--mailpiece", "m")], ids=["the same", "records", "mailpiece"])
+def test_a_file_that_comes_again_is_said_to_have_been_judged(cli: Cli, printed: Printed, more: tuple[str, ...]) -> None:
+    path = printed.bin("p.bin", printed.payloads[0])
+    lost = printed.folder / "records.json"
+    lost.write_text(json.dumps({"meters": [{"psd_serial": 1234567, "status": "lost"}]}))
+    first = cli("accept", path, "--store", printed.store, "--date", DAY, "--records", lost, "--mailpiece", "m")
+    assert "judged before" not in first.out
+    given = ("--records", lost) if "--records" in more else more
+    again = ("accept", path, "--store", printed.store, "--date", "2026-01-06", *given)
+    said = cli(*again, "--brief").out.splitlines()
+    assert said[:2] == [
+        f"{path} page 1: meter_lost_or_stolen: $0.74, 2026-01-05",
+        f"  judged before, as scanned on {DAY}, on mailpiece m: that answer stands, whatever is given now; "
+        "--scan-id ID makes it another scan",
+    ]
+    (scan,) = json.loads(cli(*again, "--json").out)["scans"]
+    assert scan["judged_before"] == {"date": DAY, "mailpiece": "m"}
+    if "--records" not in more:
+        assert cli(*again, "--scan-id", "another").code == 0
+        accepted = cli(*again, "--scan-id", "another", "--brief").out
+        assert "that answer stands, whatever is given now\n" in accepted, "a new scan of it would be its copy"
+
+
+@pytest.mark.parametrize("length", [193, 199, 200])
+def test_a_scan_id_without_room_for_numbers_is_refused_before_anything_is_stored(
+    cli: Cli, printed: Printed, length: int
+) -> None:
+    given = ("accept", printed.pdf, "--store", printed.store, "--date", DAY, "--scan-id")
+    result = cli(*given, "s" * length)
+    assert (result.code, result.complaint()[0]) == (2, f"pes-sim: --scan-id has {length} characters")
+    assert not printed.store.exists()
+    assert cli(*given, "s" * 192).code == 0
+
+
 def test_several_of_one_scan_id_are_numbered(cli: Cli, printed: Printed) -> None:
     result = cli("accept", printed.pdf, "--store", printed.store, "--date", DAY, "--scan-id", "s", "--json")
     assert [scan["scan_id"] for scan in json.loads(result.out)["scans"]] == ["s", "s#2"]
@@ -136,6 +170,35 @@ def test_without_certificates_nothing_is_stored_and_it_says_what_to_give(cli: Cl
     assert "Give --ca ca.pem and --psd psd.pem" in result.out
     psd = printed.folder / "psd.pem"
     assert cli("accept", path, "--store", printed.store, "--date", DAY, "--ca", ca, "--psd", psd).code == 0
+
+
+def test_the_certificate_that_is_missing_is_named(cli: Cli, printed: Printed) -> None:
+    path = printed.bin("p.bin", printed.payloads[0])
+    (printed.folder / "safe").mkdir()
+    for option, given, name, kind in (
+        ("--ca", printed.folder / "ca.pem", "psd.pem", "PSD"), ("--psd", printed.folder / "psd.pem", "ca.pem", "CA"),
+    ):  # fmt: skip
+        away = (printed.folder / name).rename(printed.folder / "safe" / name)
+        for command in (("accept", "--store", printed.store, "--brief"), ("verify",)):
+            said = cli(*command, path, option, given).out
+            assert f"a meter's directory holds both. Missing: {printed.folder / name}" in said
+            assert f"no {kind} certificate was given" in said
+        away.rename(printed.folder / name)
+
+
+def test_a_redate_read_alone_is_accepted_as_its_hint_says(cli: Cli, tmp_path: Path) -> None:
+    """The very same files, with one --mailpiece."""
+    rig = operational()
+    known = rig.ask("get_certificates")
+    for name, der in (("ca.pem", known["trust_anchor"]), ("psd.pem", known["psd_certificate"])):
+        (tmp_path / name).write_bytes(pem(der))
+    paths = [tmp_path / "original.bin", tmp_path / "redate.bin"]
+    for path, answer in zip(paths, (rig.dispense(), rig.ask("redate", **correction())), strict=True):
+        path.write_bytes(answer["indicium"])
+    given = ("accept", *paths, "--date", TODAY, "--brief", "--store", tmp_path / "scans.db")
+    assert "scan what it corrects first, both with one --mailpiece" in cli(*given).out
+    together = cli(*given, "--mailpiece", "letter 1")
+    assert (together.code, together.out.count(": accepted: ")) == (0, 2)
 
 
 def test_a_mac_without_its_key_says_what_to_give(cli: Cli, printed: Printed) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,32 @@ def test_a_payload_of_a_layout_of_ones_own(cli: Cli, tmp_path: Path) -> None:
     arguments = ("symbol", payload, "--out", tmp_path / "p.svg")
     assert "unknown indicia version 150" in cli(*arguments).complaint()[0]
     assert cli(*arguments, "--layout", VECTORS / "vendor_layout.toml").out.startswith("48x48 modules, 96 bytes")
+
+
+@pytest.mark.parametrize("end", ["png", "svg", "pdf", "zpl"])
+def test_a_symbol_that_does_not_read_back_is_not_written(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    monkeypatch.setattr(symbol, "read", lambda image: [b"another one"])
+    complaint = cli("symbol", PAYLOAD, "--out", tmp_path / f"p.{end}").complaint()
+    assert complaint == ["pes-sim: the picture does not read back as its payload", "  Give more --dots"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("dpi", "dots", "needs"), [(300, 2, 0), (600, 3, 400), (2400, 2, 2400), (2400, 16, 0)])
+def test_modules_that_a_usual_scan_cannot_read_are_told_of(
+    cli: Cli, tmp_path: Path, dpi: int, dots: int, needs: int
+) -> None:
+    result = cli("symbol", PAYLOAD, "--out", tmp_path / "p.png", "--dpi", dpi, "--dots", dots)
+    assert result.code == 0
+    assert (f"it takes a scan at {needs} dpi or more" in result.err) == bool(needs)
+    assert bool(result.err) == bool(needs)
+
+
+def test_a_pipe_is_not_replaced_by_a_file(cli: Cli, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "p.png")
+    complaint = cli("symbol", PAYLOAD, "--out", tmp_path / "p.png").complaint()
+    assert complaint[0] == f"pes-sim: {tmp_path / 'p.png'} cannot be written: it is no regular file"
 
 
 @pytest.mark.parametrize("payload", REAL)

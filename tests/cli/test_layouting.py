@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -75,7 +76,7 @@ def test_a_picture_does_not_take_the_layouts_own_place(cli: Cli, tmp_path: Path)
     path = changed(tmp_path / "mine.toml")
     text = path.read_text()
     result = cli("layout", "show", path, "--svg", tmp_path / "." / "mine.toml")
-    assert (result.code, result.complaint()[0]) == (2, f"pes-sim: {path} is the layout itself")
+    assert (result.code, result.complaint()[0]) == (2, f"pes-sim: {path} is read here, and would be replaced")
     assert path.read_text() == text
 
 
@@ -349,3 +350,12 @@ def test_no_file_of_a_users_own_makes_another_providers_indicia(cli: Cli, tmp_pa
     mine.write_text(VENDOR.read_text().replace('name = "provider_id"', 'name = "maker"\nconstant = "99"'))
     assert "needs the field provider_id" in cli("layout", "check", mine).out
     assert not (tmp_path / "m1").exists()
+
+
+def test_a_picture_of_a_layout_replaces_no_pipe_and_not_the_layout(cli: Cli, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "map.svg")
+    assert "no regular file" in cli("layout", "show", VENDOR, "--svg", tmp_path / "map.svg").complaint()[0]
+    own = tmp_path / "own.toml"
+    own.write_bytes(VENDOR.read_bytes())
+    assert "is read here" in cli("layout", "show", own, "--svg", own).complaint()[0]
+    assert own.read_bytes() == VENDOR.read_bytes()

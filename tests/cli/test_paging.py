@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.cli.conftest import Cli
+from tests.cli.conftest import Cli, job, letters
 from tests.preview.made import PAYLOADS, PIECE, text_of, write
 
 PAYLOAD = PAYLOADS["imi_std"].hex()
@@ -56,9 +56,37 @@ def test_a_logo_is_as_large_as_its_file_or_the_user_says(cli: Cli, tmp_path: Pat
     finer = png(tmp_path / "a.png", wide, dpi=(200, 200))
     assert "4.25 x 0.50 in would enter the clear zone" in preview(cli, tmp_path, "--logo", finer)[0]
     assert "2.83 x 0.33 in" in preview(cli, tmp_path, "--logo", png(tmp_path / "b.png", wide))[0]
+    fax = png(tmp_path / "f.png", wide, dpi=(200, 100))
+    assert "4.25 x 1.00 in would enter the clear zone" in preview(cli, tmp_path, "--logo", fax)[0]
     odd = png(tmp_path / "c.png", wide, dpi=(1, 1))  # no resolution that a logo has
     assert cli("preview", PAYLOAD, "--logo", odd, "--logo-dpi", 600, "--out", tmp_path / "x.pdf").code == 0
     assert "9000 dpi is no useful resolution" in preview(cli, tmp_path, "--logo", odd, "--logo-dpi", 9000)[0]
+
+
+@pytest.mark.parametrize("numbered", [False, True])
+def test_no_file_that_is_read_is_replaced(cli: Cli, tmp_path: Path, numbered: bool) -> None:
+    logo = png(tmp_path / ("a-1.png" if numbered else "a.png"))
+    before = logo.read_bytes()
+    complaint = cli("preview", PAYLOAD, "--logo", logo, "--out", tmp_path / "a.png").complaint()
+    assert complaint == [f"pes-sim: {logo} is read here, and would be replaced", "  Give another name with --out"]
+    assert logo.read_bytes() == before
+    (tmp_path / "p.jsonl").write_text(f'{{"payload_hex": "{PAYLOAD}"}}\n')
+    words = ("preview", tmp_path / "p.jsonl", "--format", "pdf", "--out", tmp_path / "p.jsonl")
+    assert "is read here" in cli(*words).complaint()[0]
+    (tmp_path / "p.png").write_bytes(bytes.fromhex(PAYLOAD))
+    assert "is read here" in cli("symbol", tmp_path / "p.png", "--out", tmp_path / "p.png").complaint()[0]
+
+
+@pytest.mark.parametrize("name", ["meter.json", "ca.pem", "psd/master.key"])
+def test_no_file_of_a_meter_is_replaced(cli: Cli, meter: Path, tmp_path: Path, name: str) -> None:
+    before = (meter / name).read_bytes()
+    rows = job(tmp_path / "j.csv", *letters(1))
+    for words in (("preview",), ("print", "--meter", meter, "--job", rows)):
+        complaint = cli(*words, "--format", "pdf", "--out", meter / name).complaint()
+        assert complaint[0] == f"pes-sim: {meter / name} is a meter's own file, and would be replaced"
+    assert (meter / name).read_bytes() == before
+    assert cli("preview", "--out", meter / "a.pdf").code == 0
+    assert cli("preview", "--out", meter / "a.pdf").code == 0
 
 
 def test_a_slogan_and_a_logo_have_one_place(cli: Cli, tmp_path: Path) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pes_sim.cli import previewing
+from pes_sim.indicium import layout as layouts
 from pes_sim.indicium import symbol
-from pes_sim.preview import image
+from pes_sim.preview import image, imprint
 from pes_sim.preview.stationery import KINDS, NAMES
 from pes_sim.virtual import VirtualMeter
 from tests.cli.conftest import HEADER, Cli, letters
@@ -116,6 +119,33 @@ def test_a_layout_without_a_piece_count_has_the_logs(cli: Cli, tmp_path: Path) -
     assert attached(tmp_path / "a.pdf")[0]["layout"] == "imi_min"
 
 
+@pytest.mark.parametrize("form", ["pdf", "png", "svg"])
+def test_the_signed_statement_of_a_withdrawn_meter_is_drawn(cli: Cli, tmp_path: Path, form: str) -> None:
+    meter, out = tmp_path / "our m1", tmp_path / f"w.{form}"
+    assert cli("meter", "new", meter, "--zip", "20260", "--refill", 10).code == 0
+    words = ("preview", "--meter", meter, "--page", "withdrawal", "--out", out)
+    assert cli(*words).complaint() == [
+        f"pes-sim: {meter} has stated no withdrawal",
+        f"  It states one at the end of its service: pes-sim meter withdraw '{meter}'",
+    ]
+    printed(cli, meter, tmp_path, "today,100,first_class_letter,1,10001,,,,")
+    assert cli("meter", "withdraw", meter).code == 0
+    assert "is of no piece" in cli(*words, "--piece", 1).complaint()[0]
+    assert cli(*words).code == 0
+    with VirtualMeter(meter) as opened:
+        statement, info = opened.statement(), opened.info()
+    if form != "svg":
+        assert symbol.read(next(image.pages(out))) == [statement], "who scans it can check the signature"
+    if form == "pdf":
+        text = text_of(out)
+        for part in ("SPECIMEN — NOT VALID POSTAGE", f"PSD 99S1{info['psd_serial']:010d}", "$9.26", "$0.74",
+                     "TEST CUSTOMER", "control sum", "What was left, and is paid back",
+                     statement[-64:].hex()[:64]):  # fmt: skip
+            assert part in text
+        assert "Amount of a refill" not in text, "as the same field means in other messages"
+        assert payloads_of(attached(out)) == [statement]
+
+
 # --- somebody's payloads ---------------------------------------------------------------------------------------------
 
 
@@ -142,6 +172,44 @@ def test_the_attachment_of_a_pdf_is_drawn_again(cli: Cli, tmp_path: Path) -> Non
     assert [(line["kind"], line["payload_hex"]) for line in again] == [
         (line["kind"], line["payload_hex"]) for line in lines
     ]
+
+
+@pytest.mark.parametrize("layout", ["imi_std", "imi_min"])
+def test_what_was_printed_is_drawn_again_dot_for_dot(cli: Cli, tmp_path: Path, layout: str) -> None:
+    """Addresses, sender, department, licensing ZIP Code and meter, which no payload of IMI-MIN has."""
+    meter = tmp_path / "m1"
+    assert cli("meter", "new", meter, "--layout", layout, "--refill", 10).code == 0
+    row = 'today,100,first_class_letter,1,62701-1234-56,Hello,,"ACME|1 MAIN ST|SPRINGFIELD IL","BROTHERS INC|NEW YORK"'
+    printed(cli, meter, tmp_path, row, "today,100,first_class_letter,2,10001,,,,")
+    lines = attached(tmp_path / "printed.pdf")
+    (tmp_path / "p.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    assert cli("preview", tmp_path / "p.jsonl", "--out", tmp_path / "again.pdf").code == 0
+    drawn, again = (list(image.pages(tmp_path / f"{name}.pdf", 100)) for name in ("printed", "again"))
+    assert [page.tobytes() for page in again] == [page.tobytes() for page in drawn]
+    assert attached(tmp_path / "again.pdf") == lines
+
+
+def test_a_line_of_a_layout_of_ones_own_is_drawn_by_its_file(cli: Cli, tmp_path: Path) -> None:
+    own = (Path(layouts.__file__).parent / "layouts" / "imi_std.toml").read_text("utf-8")
+    (tmp_path / "own.toml").write_text(own.replace('symbol = "44x44"', 'symbol = "52x52"'))
+    assert cli("preview", PAYLOAD, "--layout", tmp_path / "own.toml", "--out", tmp_path / "a.pdf").code == 0
+    (tmp_path / "p.jsonl").write_text(json.dumps(attached(tmp_path / "a.pdf")[0]))
+    complaint = cli("preview", tmp_path / "p.jsonl", "--out", tmp_path / "b.pdf").complaint()
+    assert complaint[0].endswith("p.jsonl, line 1: its layout 'imi_std' is not one of those built in")
+    words = ("preview", tmp_path / "p.jsonl", "--layout", tmp_path / "own.toml", "--out", tmp_path / "b.pdf")
+    assert cli(*words).code == 0
+    drawn, again = (next(image.pages(tmp_path / name)).tobytes() for name in ("a.pdf", "b.pdf"))
+    assert drawn == again
+
+
+def test_a_piece_with_postage_is_no_date_correction(cli: Cli, tmp_path: Path) -> None:
+    says = "a piece of $0.74 is no date correction, which is of no value"
+    words = (PAYLOAD, "--as", "date-correction", "--out", tmp_path / "a.pdf")
+    assert cli("preview", *words).complaint()[0] == f"pes-sim: {says}"
+    (tmp_path / "p.jsonl").write_text(json.dumps({"payload_hex": PAYLOAD, "kind": "date correction"}))
+    complaint = cli("preview", tmp_path / "p.jsonl", "--out", tmp_path / "a.pdf").complaint()
+    assert complaint[0].endswith(f"p.jsonl, line 1: {says}")
+    assert not (tmp_path / "a.pdf").exists()
 
 
 def test_a_payload_of_a_layout_of_ones_own(cli: Cli, tmp_path: Path) -> None:
@@ -186,12 +254,41 @@ def test_postage_is_no_statement_and_a_statement_no_postage(cli: Cli, tmp_path: 
         ("[]", 'no JSON object with a "payload_hex"'),
         ('{"payload_hex": 7}', 'no JSON object with a "payload_hex"'),
         ('{"payload_hex": "7"}', "1 hex digits are no whole number of bytes"),
+        ('{"payload_hex": "c9"}', "truncated"),
+        (f'{{"payload_hex": "{PAYLOAD}", "printed": {{"to": 1}}}}', "\"printed\" has 'to', which no piece has"),
+        (f'{{"payload_hex": "{PAYLOAD}", "printed": {{"destination": "x"}}}}', "destination 'x' is not a ZIP Code"),
     ],
 )
 def test_a_bad_line_is_named(cli: Cli, tmp_path: Path, line: str, says: str) -> None:
     (tmp_path / "p.jsonl").write_text(f'{{"payload_hex": "{PAYLOAD}"}}\n{line}\n')
     complaint = cli("preview", tmp_path / "p.jsonl", "--out", tmp_path / "a.pdf").complaint()
     assert f"p.jsonl, line 2: {says}" in complaint[0]
+
+
+@pytest.mark.parametrize("form", ["pdf", "svg"])
+def test_a_bad_line_leaves_the_file_of_yesterday(cli: Cli, tmp_path: Path, form: str) -> None:
+    (tmp_path / f"a.{form}").write_bytes(b"yesterday's")
+    (tmp_path / "p.jsonl").write_text(f'{{"payload_hex": "{PAYLOAD}"}}\n' * 3 + "{\n")
+    assert "line 4" in cli("preview", tmp_path / "p.jsonl", "--out", tmp_path / f"a.{form}").complaint()[0]
+    assert (tmp_path / f"a.{form}").read_bytes() == b"yesterday's"
+    assert sorted(os.listdir(tmp_path)) == [f"a.{form}", "p.jsonl"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_preview_leaves_the_file_of_yesterday(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    real = imprint.of_payload
+
+    def interrupted(*what: Any, **besides: Any) -> Any:
+        os.kill(os.getpid(), number)
+        return real(*what, **besides)
+
+    (tmp_path / "a.pdf").write_bytes(b"yesterday's")
+    monkeypatch.setattr("pes_sim.cli.previewing.of_payload", interrupted)
+    assert cli("preview", "--out", tmp_path / "a.pdf").code == 130
+    assert (tmp_path / "a.pdf").read_bytes() == b"yesterday's"
+    assert os.listdir(tmp_path) == ["a.pdf"]
 
 
 def test_files_that_cannot_be_read_are_named(cli: Cli, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -232,14 +233,14 @@ def test_an_earlier_file_is_replaced_when_the_new_one_is_whole(cli: Cli, meter: 
 def resume_line(result_err: str) -> list[str]:
     """The arguments of the command that an unfinished job tells."""
     (line,) = [line for line in result_err.splitlines() if "To go on: " in line]
-    return line.split("To go on: pes-sim ")[1].split()
+    return shlex.split(line.split("To go on: pes-sim ")[1])
 
 
 def test_paid_pieces_whose_file_cannot_be_written_are_drawn_by_going_on(
     cli: Cli, meter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "out").mkdir()
-    out = tmp_path / "out" / "o.pdf"
+    out = tmp_path / "out" / "our own; o'pdf.pdf"
     with monkeypatch.context() as context:
 
         def takes_the_directory_away(meter: Meter, **request: object) -> Printed:
@@ -257,6 +258,18 @@ def test_paid_pieces_whose_file_cannot_be_written_are_drawn_by_going_on(
     again = cli(*resume_line(result.err))
     assert (again.code, pages(out)) == (0, 3)
     assert books(meter) == (3, 3 * 740)
+
+
+def test_what_to_type_next_names_a_directory_with_a_blank_for_a_shell(cli: Cli, tmp_path: Path) -> None:
+    meter = tmp_path / "our meter"
+    assert cli("meter", "new", meter, "--refill", "1.00").code == 0
+    rows = ["today,100,first_class_letter,1,10001,,"] * 2
+    result = cli("print", "--meter", meter, "--job", job(tmp_path / "j.csv", *rows), "--out", tmp_path / "o.pdf")
+    assert f"missing: pes-sim meter refill '{meter}' DOLLARS" in result.err
+    assert resume_line(result.err)[2] == str(meter)
+    assert cli(*resume_line(result.err)).code == 1
+    fresh = cli("meter", "new", tmp_path / "a b").out
+    assert f"(pes-sim meter refill '{tmp_path / 'a b'}' 100.00 adds some)" in fresh
 
 
 # --- money that runs out ---------------------------------------------------------------------------------------------

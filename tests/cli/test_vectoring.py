@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from tests.cli.conftest import Cli
@@ -14,3 +15,9 @@ def test_the_file_is_written_as_it_is_published(cli: Cli, tmp_path: Path) -> Non
     assert (result.code, result.err) == (0, "")
     assert (tmp_path / "v.json").read_bytes() == PUBLISHED.read_bytes()
     assert "tests in 6 groups" in result.out
+
+
+def test_a_device_or_a_pipe_is_not_replaced(cli: Cli, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "v.json")
+    complaint = cli("vectors", "--out", tmp_path / "v.json").complaint()
+    assert complaint[0] == f"pes-sim: {tmp_path / 'v.json'} cannot be written: it is no regular file"

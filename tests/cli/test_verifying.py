@@ -177,10 +177,7 @@ def test_a_certificate_of_another_ca_is_not_trusted(cli: Cli, printed: Printed, 
 def test_without_a_certificate_there_is_no_verdict_on_the_signature(cli: Cli, printed: Printed, tmp_path: Path) -> None:
     (tmp_path / "psd.pem").unlink()
     assert verdict(cli, printed.bin) == "no_certificate"
-    assert "no PSD certificate was given" in cli("verify", printed.bin).out
     assert "Give --ca ca.pem and --psd psd.pem" in cli("verify", printed.bin).out
-    (tmp_path / "ca.pem").unlink()
-    assert "no CA and no PSD certificate was given" in cli("verify", printed.bin).out
 
 
 @pytest.mark.parametrize("option", ["--ca", "--psd"])

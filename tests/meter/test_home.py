@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from pes_sim.bench.place import CONTROL_FILE
 from pes_sim.clock import HOUR, SystemClock, VirtualClock
 from pes_sim.errors import (
     BadCertificate,
@@ -36,7 +37,7 @@ from pes_sim.meter.config import MeterConfig, check_new, read_config
 from pes_sim.meter.home import StoredClock, check_place, open_home
 from pes_sim.meter.store import DepartmentTotal
 from pes_sim.psd.device import Psd
-from pes_sim.psd.storage import write_atomically
+from pes_sim.psd.storage import FileStorage, write_atomically
 from pes_sim.virtual import DEFAULT_START, VirtualMeter, create
 from tests.meter.bench import SMALL_BANK
 from tests.meter.made import CUSTOMER, FUNDS, SERIAL, copy_of_a_meter
@@ -140,6 +141,14 @@ def test_a_second_process_is_told_who_has_the_meter(directory: Path) -> None:
         process.communicate("")
         assert process.returncode == 0
     VirtualMeter(directory).close()
+
+
+def test_a_meter_that_is_served_names_the_command_that_moves_it(tmp_path: Path) -> None:
+    directory = copy_of_a_meter(tmp_path / "the meter")
+    with VirtualMeter(directory):
+        assert home.CONTROL_FILE == CONTROL_FILE
+        (directory / CONTROL_FILE).write_text("{}")
+        assert f"pes-sim bench '{directory}' --help" in refused(directory, DirectoryInUse).hint
 
 
 def test_a_process_that_was_killed_holds_nothing(directory: Path) -> None:
@@ -748,7 +757,7 @@ def test_a_meter_may_move_in_with_other_files(tmp_path: Path) -> None:
 
 STAGES = [
     "pes_sim.provider.centre.Pki",
-    "pes_sim.provider.centre.open_engine",
+    "pes_sim.provider.books.open_engine",
     "pes_sim.virtual.create_home",
     "pes_sim.meter.home.write_atomically",
     "pes_sim.meter.home.Psd.execute",
@@ -813,6 +822,30 @@ def test_a_virtual_clock_stands_where_it_was_left_also_after_a_kill(directory: P
     assert stored(directory) == DEFAULT_START + 5
     opened.close()
     assert stored(directory) == DEFAULT_START + 5
+
+
+def test_the_clock_is_read_once_nobody_else_can_move_it(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class HeldUntilNow(FileStorage):
+        """As if the process that holds the directory moved the clock on, and then let go of it."""
+
+        def __init__(self, path: Path) -> None:
+            (directory / "clock.json").write_text(json.dumps({"now": DEFAULT_START + HOUR}))
+            super().__init__(path)
+
+    monkeypatch.setattr(home, "FileStorage", HeldUntilNow)
+    opened = open_home(directory)
+    assert opened.clock.now() == stored(directory) == DEFAULT_START + HOUR
+    opened.close()
+    assert stored(directory) == DEFAULT_START + HOUR
+
+
+def test_a_meter_that_cannot_be_opened_is_let_go_of(directory: Path) -> None:
+    before = (directory / "clock.json").read_bytes()
+    (directory / "clock.json").write_bytes(b"{}")
+    with pytest.raises(UsageError, match="tells no time"):
+        open_home(directory)
+    (directory / "clock.json").write_bytes(before)
+    open_home(directory).close()
 
 
 def stored(directory: Path) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pes_sim.entropy import SystemEntropy
-from pes_sim.errors import FieldError, UnknownService
+from pes_sim.errors import FieldError, PesError, Status, UnknownService
 from pes_sim.link.client import Client
 from pes_sim.link.ports.memory import MemoryTransport
 from pes_sim.meter.meter import Meter
@@ -16,6 +16,7 @@ from pes_sim.meter.services import BY_NAME, OWN, PASSED_THROUGH, SERVICES
 from pes_sim.psd.selftest import TestName
 from pes_sim.psd.services import BY_NAME as PSD_SERVICES
 from tests.meter.bench import Bench
+from tests.meter.made import TODAY
 
 
 def test_postage_leaves_a_meter_on_a_departments_account_only(tmp_path: Path) -> None:
@@ -69,3 +70,63 @@ def test_every_own_service_refuses_a_request_of_another_shape_and_changes_nothin
 
 
 EMPTY: dict[str, Any] = {"uint": 0, "text": ""}
+
+PIECE: dict[str, Any] = {"mail_class": "first_class_letter", "weight": 100, "mailing_date": TODAY}
+
+
+@pytest.mark.parametrize(
+    ("name", "request_", "status"),
+    [
+        ("quote", PIECE | {"mail_class": "media_mail"}, Status.NO_RATE),
+        ("quote", PIECE | {"weight": 60_000}, Status.NO_RATE),
+        ("quote", PIECE | {"mailing_date": "soon"}, Status.BAD_DATE),
+        ("quote", PIECE | {"weight": -1}, Status.BAD_FIELD),
+        ("get_departments", {"from_department": "1" * 17}, Status.BAD_FIELD),
+        *((name, {}, Status.NO_CONNECTION) for name in ("check_in", "withdraw")),
+        ("refill", {"amount_mills": 5_000}, Status.NO_CONNECTION),
+        ("refill", {"amount_mills": 0}, Status.BAD_POSTAGE),
+        ("cancel_refill", {}, Status.NOTHING_PENDING),
+    ],
+)
+def test_what_the_meter_refuses_with_stands_in_its_table(
+    tmp_path: Path, name: str, request_: dict[str, Any], status: Status
+) -> None:
+    bench = Bench(tmp_path)
+    if status is not Status.NOTHING_PENDING and status is not Status.BAD_POSTAGE:
+        bench.device.centre = None
+    with pytest.raises(PesError) as refusal:
+        bench.ask(name, **request_)
+    assert refusal.value.status is status
+    assert status in BY_NAME[name].statuses
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"department": "300"}, Status.UNKNOWN_DEPARTMENT),
+        ({"mail_class": "media_mail"}, Status.NO_RATE),
+        ({"declared_mills": 1}, Status.BAD_POSTAGE),
+        ({"mailing_date": "2020-01-01"}, Status.NO_RATE),
+        ({"declared_mills": 16_000_000}, Status.INSUFFICIENT_FUNDS),
+    ],
+)
+def test_what_a_print_is_refused_with_stands_in_its_table(
+    tmp_path: Path, changes: dict[str, Any], status: Status
+) -> None:
+    with pytest.raises(PesError) as refusal:
+        Bench(tmp_path).print(**changes)
+    assert refusal.value.status is status
+    assert status in BY_NAME["print_piece"].statuses
+
+
+def test_what_its_psd_refuses_with_a_meter_may_refuse_with_as_well() -> None:
+    behind = {
+        "print_piece": ["dispense"],
+        "refill": ["refill_begin", "refill_complete"],
+        "check_in": ["checkin_begin", "checkin_complete"],
+        "cancel_refill": ["refill_cancel", "refill_complete"],
+        "withdraw": ["withdraw_begin", "withdraw_complete"],
+    }
+    for name, services in behind.items():
+        for service in services:
+            assert set(PSD_SERVICES[service].statuses) <= set(BY_NAME[name].statuses)

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pes_sim.errors import UsageError
 from pes_sim.indicium.layout import Layout, builtin
 from pes_sim.indicium.verify import Trust
 from pes_sim.postal.acceptance import CHECKS
-from pes_sim.postal.assessment import Verdict
+from pes_sim.postal.assessment import LONGEST_PAYLOAD, Verdict
 from pes_sim.postal.explain import Explanation, explain
 from tests.postal.made import DAY, MAX, MIN, SECRET, STD, VENDOR, indicium, office, trust
 from tests.rig import CERTIFICATE_SERIAL, SERIAL, operational, pki
@@ -45,6 +46,12 @@ def test_every_field_and_every_check_is_there_with_its_reason(layout: Layout) ->
     assert [row.name for row in explained.checks] == [row.name for row in CHECKS]
     assert all(row.note and row.why for row in explained.checks)
     assert explained.assessment.verdict is Verdict.ACCEPTED
+
+
+def test_more_bytes_than_a_symbol_holds_are_refused() -> None:
+    with pytest.raises(UsageError, match="are no payload"):
+        told(bytes(LONGEST_PAYLOAD + 1))
+    assert not told(bytes(LONGEST_PAYLOAD)).assessment.accepted
 
 
 @pytest.mark.parametrize("layout", [STD, MAX, VENDOR], ids=lambda layout: layout.name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -25,22 +24,6 @@ from tests.postal.made import DAY, MAX, MIN, Desk, certificate, finding, indiciu
 TRACKING = "9400100000000000000001"
 NEXT = DAY + timedelta(days=1)
 DUPLICATE, DISAGREE = Verdict.DUPLICATE, Verdict.REGISTERS_DISAGREE
-
-
-@pytest.fixture(params=["memory", "sqlite", "sqlite in a file"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ScanStore]:
-    """The same tests for every store."""
-    if request.param == "memory":
-        yield MemoryScans()
-        return
-    scans = SqliteScans(tmp_path / "scans.db" if "file" in request.param else None)
-    yield scans
-    scans.close()
-
-
-@pytest.fixture
-def desk(store: ScanStore) -> Desk:
-    return Desk(store)
 
 
 # Once

@@ -55,6 +55,8 @@ def test_records_say_what_is_known_of_a_meter(tmp_path: Path) -> None:
         ({"meters": [{"psd_serial": 1, "status": ["lost"]}]}, "status must be one of"),
         ({"meters": [{"psd_serial": 1, "since": "5 May"}]}, "since must be a date"),
         ({"meters": [{"psd_serial": 1, "since": 20260105}]}, "since must be a date"),
+        ({"meters": [{"psd_serial": 1, "since": "20260105"}]}, "since must be a date, YYYY-MM-DD"),
+        ({"meters": [{"psd_serial": 1, "since": "2026-W02-1"}]}, "since must be a date, YYYY-MM-DD"),
         ({"meters": [{"psd_serial": 1, "granted_mills": -1}]}, "granted_mills must be a whole number"),
         ({"meters": [{"psd_serial": 1, "granted_mills": 1.5}]}, "granted_mills must be a whole number"),
         ({"meters": [{"psd_serial": 1, "granted_mills": 10**30}]}, "granted_mills must be a whole number"),
@@ -177,6 +179,7 @@ def test_the_calendar_knows_the_days_of_the_notices() -> None:
         ('["NON-IBI"]', "[1]", "regime 3: constructs must be texts"),
         ("postage = false", "postage = 0", "regime 4 needs postage, a TOML boolean"),
         ('name = "IMI"', "", "regime 1 needs name, a TOML string"),
+        ('name = "IMI"', 'name = ""', "regime 1 needs name, a TOML string"),
         (
             "last_valid = 2025-06-30",
             "last_vaild = 2025-06-30",

@@ -196,8 +196,8 @@ def test_another_programs_database_is_refused_and_left_as_it_was(path: Path) -> 
 
 def test_a_later_format_is_refused(path: Path) -> None:
     filled(path)
-    changed(path, "PRAGMA user_version = 3")
-    with pytest.raises(StorageFailed, match="its format is 3, this version knows 2"):
+    changed(path, "PRAGMA user_version = 4")
+    with pytest.raises(StorageFailed, match="its format is 4, this version knows 3"):
         SqliteScans(path)
 
 

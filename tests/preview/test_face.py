@@ -320,6 +320,15 @@ def _texts(kind: PageKind, text: str, piece: Imprint) -> list[Text]:
 
 
 @named(ADDRESSED)
+def test_an_address_made_smaller_loses_no_letter_to_rounding(kind: PageKind) -> None:
+    for length in range(20, ADDRESS_LENGTH + 1):
+        for letters in ("W", "MW ", "HILO"):
+            last = (letters * length)[:length].strip()
+            shown = [mark.text for mark in _texts(kind, "", replace(PIECE, recipient=("ACME", last)))]
+            assert f"{last} 62701-1234" in shown
+
+
+@named(ADDRESSED)
 def test_a_customers_long_line_is_cut_and_leaves_the_address_as_large_as_it_is(tmp_path: Path, kind: PageKind) -> None:
     piece = replace(PIECE, recipient=RECIPIENT)
     assert "x x x" in text_of(write(tmp_path / "a.pdf", replace(piece, text="x " * 200), kind=kind))

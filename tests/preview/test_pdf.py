@@ -79,6 +79,37 @@ def test_pages_printed_before_an_error_are_kept(tmp_path: Path, error: BaseExcep
     assert os.listdir(tmp_path) == ["a.pdf"]
 
 
+@pytest.mark.parametrize("form", ["pdf", "png", "svg"])
+@pytest.mark.parametrize("error", [RuntimeError("a bad line"), KeyboardInterrupt()])
+def test_pages_that_cost_nothing_are_all_there_or_none(tmp_path: Path, error: BaseException, form: str) -> None:
+    def job() -> None:
+        with open_pages(tmp_path / f"a.{form}", title="", dpi=72, paid=False) as out:
+            out.add(PIECE)
+            raise error
+
+    (tmp_path / f"a.{form}").write_bytes(b"yesterday's")
+    with pytest.raises(type(error)):
+        job()
+    assert (tmp_path / f"a.{form}").read_bytes() == b"yesterday's"
+    assert os.listdir(tmp_path) == [f"a.{form}"]
+
+
+@pytest.mark.parametrize("form", ["pdf", "svg"])
+def test_a_page_that_is_paid_for_is_kept_also_where_its_place_is_taken_meanwhile(tmp_path: Path, form: str) -> None:
+    def job() -> None:
+        with open_pages(tmp_path / f"a b.{form}", title="") as out:
+            out.add(PIECE)
+            (tmp_path / f"a b.{form}").mkdir()
+
+    with pytest.raises(UsageError, match=r"a b\.\w+ cannot be written: it is a directory\. What was drawn") as told:
+        job()
+    (left,) = (path for path in tmp_path.iterdir() if path.is_file())
+    assert told.value.hint.endswith(f"then: mv {left} '{tmp_path / f'a b.{form}'}'")
+    (tmp_path / f"a b.{form}").rmdir()
+    subprocess.run(told.value.hint.partition("then: ")[2], shell=True, check=True)
+    assert os.listdir(tmp_path) == [f"a b.{form}"]
+
+
 @pytest.mark.parametrize("payload", REAL, ids=range(len(REAL)))
 @pytest.mark.parametrize("form", ["pdf", "png", "svg"])
 def test_a_real_indicium_comes_onto_no_page(tmp_path: Path, payload: bytes, form: str) -> None:
@@ -138,13 +169,16 @@ def test_the_file_is_on_the_disk_before_it_is_in_its_place(tmp_path: Path, monke
 
     def watched(descriptor: int) -> None:
         (file,) = tmp_path.iterdir()
+        synced = os.readlink(f"/proc/self/fd/{descriptor}")
+        assert synced in (str(file), str(tmp_path))
         seen.append((file.name, file.read_bytes().rstrip().endswith(b"%%EOF")))
 
     monkeypatch.setattr(os, "fsync", watched)
     write(tmp_path / "a.pdf", PIECE)
-    ((name, whole),) = seen
+    (name, whole), of_the_directory = seen
     assert whole
     assert name != "a.pdf"
+    assert of_the_directory == ("a.pdf", True)
 
 
 @pytest.mark.parametrize(("name", "says"), [("none/a.pdf", "No such file or directory"), (".", "it is a directory")])
@@ -357,6 +391,27 @@ def test_a_resolution_that_makes_no_sense_is_refused_before_postage_is_spent(tmp
 def test_a_picture_that_cannot_be_written_is_said_before_postage_is_spent(tmp_path: Path, form: str) -> None:
     with pytest.raises(UsageError, match="cannot be written: No such file or directory"):
         open_pages(tmp_path / "none" / f"a.{form}", title="")
+
+
+def test_a_directory_where_a_later_picture_would_go_is_said_before_postage_is_spent(tmp_path: Path) -> None:
+    (tmp_path / "a-2.svg").mkdir()
+    with pytest.raises(UsageError, match=r"a-2\.svg cannot be written: it is a directory"):
+        open_pages(tmp_path / "a.svg", title="")
+    with open_pages(tmp_path / "a.svg", title="", paid=False) as out:  # one picture does not need it
+        out.add(PIECE)
+    assert sorted(os.listdir(tmp_path)) == ["a-2.svg", "a.svg"]
+
+
+def test_many_pictures_without_a_place_are_counted(tmp_path: Path) -> None:
+    def job() -> None:
+        with open_pages(tmp_path / "a.svg", title="") as out:
+            for number in range(1, 6):
+                out.add(PIECE)
+                (tmp_path / f"a-{number}.svg").mkdir()
+
+    with pytest.raises(UsageError, match=r"a-1\.svg cannot be written.*a-3\.svg \(and 2 more\)"):
+        job()
+    assert len([path for path in tmp_path.iterdir() if path.is_file()]) == 5
 
 
 def test_what_has_no_room_is_said_before_postage_is_spent(tmp_path: Path) -> None:

@@ -31,6 +31,18 @@ def test_a_scan_has_its_resolution_whatever_the_pages(dpi: int) -> None:
     assert reading.find(seen)[0].payload == PAYLOAD
 
 
+@pytest.mark.parametrize(("across", "down"), [(300, 600), (204, 98)])
+def test_a_page_with_other_dots_down_than_across_is_scanned_as_it_is_on_paper(
+    tmp_path: Path, across: int, down: int
+) -> None:
+    size = SYMBOL.width * across // 300, SYMBOL.height * down // 300
+    SYMBOL.resize(size, Image.Resampling.BOX).save(tmp_path / "fax.tiff", dpi=(across, down))
+    ((seen, _),) = scanner.scans(tmp_path / "fax.tiff", 300, {}, 1)
+    ((usual, _),) = scanner.scans(saved(tmp_path / "a.png"), 300, {}, 1)
+    assert (seen.width, seen.height) == pytest.approx((usual.width, usual.height), abs=3)
+    assert [mark.payload for mark in reading.find(seen)] == [PAYLOAD]
+
+
 def test_a_page_at_the_scans_own_resolution_and_undamaged_is_as_it_was() -> None:
     whole = Image.new("L", (40, 40), 7)
     assert scanner.scan(whole, 300, 300, {}, 1).tobytes() == whole.tobytes()

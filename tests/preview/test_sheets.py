@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,15 +10,16 @@ import pypdfium2
 import pytest
 
 from pes_sim.errors import LayoutError, UsageError
-from pes_sim.indicium.layout import builtin
-from pes_sim.preview.face import Advert
+from pes_sim.indicium import layout as layouts
+from pes_sim.indicium.layout import Layout, builtin
+from pes_sim.preview.face import NOTES, Advert
 from pes_sim.preview.imprint import Imprint, of_payload
-from pes_sim.preview.marks import Line
+from pes_sim.preview.marks import Box, Line
 from pes_sim.preview.sheets import Sheets
 from pes_sim.preview.statement import CONSTRUCT
 from pes_sim.preview.stationery import PROOF, PROOF_SCALE, kind_of
 from pes_sim.psd.piece import PieceKind
-from tests.preview.made import PAYLOADS, PIECE, changed, page_count, text_of, write
+from tests.preview.made import PAYLOADS, PIECE, attached, changed, page_count, text_of, write
 
 STATEMENT = of_payload(PAYLOADS["withdrawal"], builtin("withdrawal"))
 ROLL, PROOFS, WITHDRAWAL = kind_of("tape-roll"), kind_of("proof"), kind_of("withdrawal")
@@ -102,6 +104,41 @@ def test_a_statement_says_every_field_and_what_it_means(tmp_path: Path) -> None:
     assert f"{signature[:64]} {signature[64:]}" in text, "all of it, on two lines"
     for part in ("WITHDRAWAL STATEMENT", "$2.22", "$97.78", "SPECIMEN — NOT VALID POSTAGE", "2026-01-05", "No postage"):
         assert part in text
+
+
+def with_more_fields(count: int) -> Imprint:
+    """A statement by somebody's own layout, with so many fields more: each of 16 bytes, the last of 128."""
+    layout = builtin("withdrawal")
+    document = tomllib.loads((Path(layouts.__file__).parent / "layouts" / "withdrawal.toml").read_text("utf-8"))
+    lengths, more, offset = [16] * (count - 1) + [128], [], layout.signed_length
+    for number, length in enumerate(lengths, start=1):
+        more.append({"name": f"note_{number}", "offset": offset, "length": length, "coding": "bytes",
+                     "meaning": f"Of the customer, number {number}", "basis": "assumed", "source": "ours"})  # fmt: skip
+        offset += length
+    own = Layout(document | {"name": "own", "symbol": "120x120", "field": document["field"] + more}, "own.toml")
+    payload = STATEMENT.payload
+    signed, signature = payload[: layout.signed_length], payload[layout.signed_length :]
+    filler = b"".join(bytes([number]) * length for number, length in enumerate(lengths, start=1))
+    return of_payload(signed + filler + signature, own)
+
+
+@pytest.mark.parametrize(("more", "sheets"), [(1, 1), (14, 2), (40, 4)])
+def test_a_statement_of_many_fields_flows_on_to_further_pages_each_a_specimen(
+    tmp_path: Path, more: int, sheets: int
+) -> None:
+    path = write(tmp_path / "a.pdf", with_more_fields(more), STATEMENT, kind=WITHDRAWAL)
+    assert page_count(path) == sheets + 1
+    texts = [text_of(path, page=number) for number in range(sheets)]
+    for number, text in enumerate(texts, start=1):
+        assert (f"STATEMENT, page {number} of {sheets}" in text) == (sheets > 1)
+        assert "SPECIMEN — NOT VALID POSTAGE" in text
+        lowest = text_of(path, Box(0, 0, WITHDRAWAL.width, WITHDRAWAL.margin + 9), number - 1)
+        assert lowest == NOTES[0], "no field runs over the note, or off the page"
+    for number in range(1, more + 1):
+        assert sum(f"Of the customer, number {number} " in f"{text} " for text in texts) == 1
+    last = texts[-1].split(f"note {more} ")[1].split(" Of the")[0]
+    assert last.replace(" ", "") == f"{more:02x}" * 128, "nothing of a long value is cut"
+    assert [line["page"] for line in attached(path)] == [1, sheets + 1]
 
 
 @pytest.mark.parametrize("kind", ["envelope-10", "tape-roll", "proof"])

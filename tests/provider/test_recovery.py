@@ -183,7 +183,8 @@ def test_an_order_for_another_device_of_the_customer_is_refused(bench: Bench) ->
 
 def test_what_was_wrong_between_the_meter_and_its_psd_before_is_looked_at_anew(bench: Bench) -> None:
     bench.print()
-    bench.device._complaint = "the meter's database holds something else"
+    bench.device._projection.complaint = "the meter's database knows more"
+    bench.device._projection.lost = True
     bench.psd._books.stop("a test said so")
     recover(bench, 740, 1)
     unlock(bench)

@@ -31,7 +31,7 @@ from pes_sim.clock import DAY, HOUR
 from pes_sim.entropy import SeededEntropy
 from pes_sim.errors import PesError, RefusedByProvider, Status, StorageFailed
 from pes_sim.indicium import layout
-from pes_sim.provider import centre as centre_module
+from pes_sim.provider import books
 from pes_sim.provider.centre import DataCentre
 from pes_sim.provider.pki import Pki
 from pes_sim.provider.registry import Registered
@@ -119,7 +119,7 @@ def driver(centre: DataCentre) -> Any:
 @cache
 def world() -> World:
     place, time = Path(tempfile.mkdtemp(prefix="pes-sim-test-")), Time()
-    with mock.patch.object(centre_module, "open_engine", return_value=open_engine(None)):
+    with mock.patch.object(books, "open_engine", return_value=open_engine(None)):
         centre = DataCentre(place, clock=time, entropy=SeededEntropy("model"))
     centre.deposit(CUSTOMER, 10**12)
     medium = Medium({})

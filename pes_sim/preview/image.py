@@ -41,6 +41,7 @@ _LYING: Final = range(5, 9)
 
 _FORMATS: Final = ("PNG", "JPEG", "TIFF")
 _PDF_MARK: Final = b"%PDF-"
+_IMAGE_MARKS: Final = (b"\x89PNG", b"\xff\xd8", b"II*\0", b"MM\0*")
 _PDF_MARK_WITHIN: Final = 1024  # bytes; where readers look for it, as many PDF files begin with something else
 
 # What Pillow raises for a damaged file, besides OSError.
@@ -66,7 +67,11 @@ def pages(path: Path, dpi: int = 300, *, if_too_large: int = 0) -> Iterator[Imag
         ) from error
     if not head:
         raise UsageError(f"{path} is empty", hint="Give a PDF, PNG, JPEG or TIFF file")
-    return _pdf_pages(path, dpi, if_too_large or dpi) if _PDF_MARK in head else _image_pages(path)
+    if not path.is_file():  # its first bytes are gone by now
+        raise UsageError(f"{path} is a pipe or a device, and is read more than once", hint="Save it as a file first")
+    if head.startswith(_IMAGE_MARKS) or _PDF_MARK not in head:
+        return _image_pages(path)
+    return _pdf_pages(path, dpi, if_too_large or dpi)
 
 
 def both_ways(dpi: Resolution) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import pypdfium2
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from reportlab.lib.pdfencrypt import StandardEncryption
 from reportlab.pdfgen.canvas import Canvas
 
@@ -177,6 +179,24 @@ def test_a_pdf_is_known_by_its_content(tmp_path: Path) -> None:
     path = write_pdf(tmp_path / "scan.png")
     path.write_bytes(b"\n\n" + path.read_bytes())
     assert len(list(pages(path))) == 1
+
+
+def test_a_scan_that_speaks_of_pdf_is_a_scan(tmp_path: Path) -> None:
+    text = PngInfo()
+    text.add_text("Source", "%PDF-1.7")
+    SYMBOL.save(tmp_path / "scan.png", pnginfo=text)
+    (page,) = pages(tmp_path / "scan.png")
+    assert read(page) == [PAYLOAD]
+
+
+def test_a_pipe_is_told_to_be_saved_first(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    SYMBOL.resize((30, 30)).save(tmp_path / "scan.png")  # little enough for a pipe to hold
+    os.write(writing, (tmp_path / "scan.png").read_bytes())
+    os.close(writing)
+    with pytest.raises(UsageError, match="is a pipe or a device.* Save it as a file first"):
+        pages(Path(f"/dev/fd/{reading}"))
+    os.close(reading)
 
 
 def test_a_page_is_the_callers_own(tmp_path: Path) -> None:

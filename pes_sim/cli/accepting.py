@@ -45,31 +45,39 @@ def run_accept(options: argparse.Namespace) -> int:
         raise UsageError(f"--scan-id has {len(options.scan_id)} characters", hint=f"At most {_LONGEST_ID}: "
                          "where there are several symbols, #2, #3 … are put behind it")  # fmt: skip
     done: list[_Done] = []
+    problems: list[tuple[Path, UsageError]] = []
     given = _given(options)
     with closing(SqliteScans(options.store)) as store:
         for file in options.files:
             office = Office(trusted(options, file), **given)
-            for number, found in enumerate(read_file(file, options.dpi)):
-                assessment = None
-                if found.payload is not None:
-                    scan_id = _scan_id(options.scan_id, found, number, len(done))
-                    assessment = accept(Scan(scan_id, found.payload, day, options.mailpiece), office, store)
-                done.append(_Done(found, assessment))
-                if not options.json:  # as it comes: what was stored is also said, should the next file be none
-                    _show(done[-1], options)
+            try:
+                for number, found in enumerate(read_file(file, options.dpi)):
+                    assessment = None
+                    if found.payload is not None:
+                        scan_id = _scan_id(options.scan_id, found, number, len(done))
+                        assessment = accept(Scan(scan_id, found.payload, day, options.mailpiece), office, store)
+                    done.append(_Done(found, assessment))
+                    if not options.json:  # as it comes: what was stored is also said, should the next be none
+                        _show(done[-1], options)
+            except UsageError as error:  # the other files are judged all the same
+                problems.append((file, error))
     good = sum(row.assessment is not None and row.assessment.accepted for row in done)
-    if options.json:
-        rows = [_document(row) for row in done]
-        print(json.dumps({"accepted": good == len(done), "scans": rows}, indent=2))
-    else:
+    all_good = good == len(done) and not problems
+    if options.json and done:
+        unread = [{"file": str(file), "problem": problem.message} for file, problem in problems]
+        print(json.dumps({"accepted": all_good, "scans": [_document(row) for row in done], "unread": unread}, indent=2))
+    elif done:
         print(f"{good} of {len(done)} accepted. Specimens: no valid postage, whatever the verdict.")
-    return 0 if good == len(done) else 1
+    console.raise_all([problem for _, problem in problems])
+    return 0 if all_good else 1
 
 
 def _scan_id(given: str, found: Found, number: int, before: int) -> str:
     """The scan's id: what was given, or one that the same symbol of the same file as it lies there always has."""
     if given:
         return given if not before else f"{given}#{before + 1}"
+    if not found.file.exists():  # hex digits, typed in place of a file's name
+        return hashlib.sha256(found.payload or b"").hexdigest()[:32]
     when = found.file.stat().st_mtime_ns
     told = f"{found.file.resolve()}\0{when}\0{found.page}\0{number}\0".encode(errors="surrogateescape")
     return hashlib.sha256(told + (found.payload or b"")).hexdigest()[:32]

@@ -74,6 +74,32 @@ def test_what_was_printed_is_accepted_page_by_page(cli: Cli, printed: Printed) -
     ]
 
 
+def test_a_file_that_cannot_be_read_keeps_no_other_from_being_judged(cli: Cli, printed: Printed) -> None:
+    files = [printed.bin("a.bin", printed.payloads[0]), printed.folder / "none.pdf", printed.bin("b.pdf", b"no page")]
+    files.append(printed.bin("c.bin", printed.payloads[1]))
+    result = cli("accept", *files, "--store", printed.store, "--date", DAY, "--brief")
+    assert result.code == 2
+    assert result.out.endswith("2 of 2 accepted. Specimens: no valid postage, whatever the verdict.\n")
+    assert [name in result.err for name in ("none.pdf cannot be read", "b.pdf is no file that can be read")] == [
+        True,
+        True,
+    ]
+    again = cli("accept", *files, "--store", printed.store, "--date", DAY, "--json")
+    assert again.code == 2
+    told = json.loads(again.out)
+    assert not told["accepted"]
+    assert [scan["accepted"] for scan in told["scans"]] == [True, True]
+    assert [unread["file"] for unread in told["unread"]] == [str(files[1]), str(files[2])]
+
+
+def test_a_payload_may_be_typed_as_hex_digits(cli: Cli, printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(printed.folder)  # where its certificates are
+    for judged_before in (False, True):
+        result = cli("accept", printed.payloads[0].hex(), "--store", printed.store, "--date", DAY, "--json")
+        (scan,) = json.loads(result.out)["scans"]
+        assert (result.code, scan["accepted"], scan.get("judged_before") is not None) == (0, True, judged_before)
+
+
 def test_the_table_and_the_json_have_every_check(cli: Cli, printed: Printed) -> None:
     path = printed.bin("p.bin", printed.payloads[0])
     table = cli("accept", path, "--store", printed.store, "--date", DAY)

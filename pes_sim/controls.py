@@ -206,7 +206,10 @@ class Controls(Meter):
 
     def _virtual_clock(self) -> VirtualClock:
         if not isinstance(self.clock, VirtualClock):
-            raise UsageError("this meter runs on the real clock, which only time moves", hint="Make a virtual one")
+            raise UsageError(
+                "this meter runs on the real clock, which only time moves",
+                hint="Make one with a virtual clock: pes-sim meter new --clock virtual, and a new directory",
+            )
         return self.clock
 
 

@@ -35,8 +35,9 @@ _COMMAND = re.compile(r"(pes-sim meter [a-z-]+) DIR\b")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command. Gives the exit code."""
-    parser = build_parser()
-    options = parser.parse_args(arguments)
+    options, unknown = build_parser().parse_known_args(arguments)
+    if unknown:  # told with the usage of the command that was meant, not of `pes-sim` itself
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name in it may be in letters that the terminal lacks, or a path in none at all.
         sys.stdout.reconfigure(errors="backslashreplace")

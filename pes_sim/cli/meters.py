@@ -65,8 +65,7 @@ def run_status(options: argparse.Namespace) -> int:
     """`pes-sim meter status DIR`"""
     with VirtualMeter(options.directory, failing_self_tests=options.fail_self_test) as meter:
         document = status_document(meter)
-    if options.json:
-        print(json.dumps(document, indent=2))
+    if wrote_json(options, document):
         return 0
     print_state(document, options.directory)
     for warning in document["warnings"]:
@@ -86,6 +85,13 @@ def run_status(options: argparse.Namespace) -> int:
         print(f"  department {code} {total['name']}: {total['piece_count']} pieces, {dollars(total['postage_mills'])}")
     print(f"  {document['notice']}")
     return 0
+
+
+def wrote_json(options: argparse.Namespace, document: Mapping[str, Any]) -> bool:
+    """Prints the document where `--json` asks for it."""
+    if options.json:
+        print(json.dumps(document, indent=2))
+    return bool(options.json)
 
 
 def _print_unreadable(document: Mapping[str, Any], directory: Path) -> None:
@@ -192,7 +198,9 @@ def run_refill(options: argparse.Namespace) -> int:
     wanted = amount("the amount", options.amount)
     with VirtualMeter(options.directory, failing_self_tests=options.fail_self_test) as meter:
         registers = meter.refill(wanted)
-    print(f"{dollars(wanted)} added, {dollars(registers.descending_mills)} available")
+        document = status_document(meter)
+    if not wrote_json(options, document):
+        print(f"{dollars(wanted)} added, {dollars(registers.descending_mills)} available")
     return 0
 
 
@@ -203,7 +211,9 @@ def run_deposit(options: argparse.Namespace) -> int:
         customer = meter.info()["customer"]
         meter.centre.deposit(customer, paid)
         balance = meter.centre.balance(customer)
-    print(f"{dollars(paid)} deposited with the provider; {customer} holds {dollars(balance)} there")
+        document = status_document(meter) | {"balance_mills": balance}
+    if not wrote_json(options, document):
+        print(f"{dollars(paid)} deposited with the provider; {customer} holds {dollars(balance)} there")
     return 0
 
 
@@ -211,7 +221,9 @@ def run_checkin(options: argparse.Namespace) -> int:
     """`pes-sim meter checkin DIR`"""
     with VirtualMeter(options.directory, failing_self_tests=options.fail_self_test) as meter:
         status = meter.check_in()
-    print(f"checked in: {status.state}, {status.hours_to_lockout} h to the next one")
+        document = status_document(meter)
+    if not wrote_json(options, document):
+        print(f"checked in: {status.state}, {status.hours_to_lockout} h to the next one")
     return 0
 
 
@@ -220,8 +232,9 @@ def run_advance(options: argparse.Namespace) -> int:
     step = parse_duration(options.duration)
     with VirtualMeter(options.directory) as meter:
         meter.advance(step)
-        status = meter.status()
-    print(f"the clock stands at {iso(status.device_time)}; the meter is {status.state}")
+        document = status_document(meter)
+    if not wrote_json(options, document):
+        print(f"the clock stands at {document['device_time']}; the meter is {document['state']}")
     return 0
 
 

@@ -12,7 +12,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 def add(commands: Commands, name: str, run: str, what: str, example: str) -> argparse.ArgumentParser:
     """A subcommand that `run` ("module:function") carries out."""
     parser = _command(commands, name, what, example)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, parser=parser)
     return parser
 
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
 
-from pes_sim.cli.meters import amount, print_state, status_document
+from pes_sim.cli.meters import amount, print_state, status_document, wrote_json
 from pes_sim.errors import UsageError
 from pes_sim.money import dollars
 from pes_sim.virtual import PROVIDERS_LOCKS, PrintedSoFar, VirtualMeter, settle
@@ -23,7 +22,7 @@ def run_cancel_refill(options: argparse.Namespace) -> int:
         reason = meter.cancel_refill()
         document = status_document(meter) | {"amount_mills": given_up, "reason": reason}
         held = _held(meter)
-    if not _printed(options, document):
+    if not wrote_json(options, document):
         print(f"the refill of {dollars(given_up)} is given up: {reason}; {held}")
     return 0
 
@@ -34,7 +33,7 @@ def run_withdraw(options: argparse.Namespace) -> int:
         done = meter.withdraw()
         document = status_document(meter) | {"amount_mills": done.amount_mills, "statement_hex": done.statement.hex()}
         held = _held(meter)
-    if not _printed(options, document):
+    if not wrote_json(options, document):
         print_state(document, options.directory)
         print(f"  {dollars(done.amount_mills)} paid back; {held}")
         print(f"  {dollars(done.registers.ascending_mills)} used, in {done.registers.piece_count} pieces")
@@ -47,7 +46,7 @@ def run_lock(options: argparse.Namespace) -> int:
     with VirtualMeter(options.directory) as meter:
         meter.lock(*reasons)
         document = status_document(meter)
-    if not _printed(options, document):
+    if not wrote_json(options, document):
         print_state(document, options.directory)
     return 0
 
@@ -59,7 +58,7 @@ def run_unlock(options: argparse.Namespace) -> int:
         before = meter.status().lock_reasons
         meter.unlock(*reasons)
         document = status_document(meter)
-    if not _printed(options, document):
+    if not wrote_json(options, document):
         cleared = [reason for reason in before if reason not in document["lock_reasons"]]
         print_state(document, options.directory)
         print(f"  cleared: {', '.join(cleared) or 'no lock'}; wrong proofs of identity are forgotten, if any")
@@ -72,7 +71,7 @@ def run_recover(options: argparse.Namespace) -> int:
     with VirtualMeter(options.directory) as meter:
         meter.recover(printed)
         document = status_document(meter)
-    if not _printed(options, document):
+    if not wrote_json(options, document):
         print_state(document, options.directory)
         used, left = dollars(document["ascending_mills"]), dollars(document["descending_mills"])
         print(f"  recovered with {used} used in {document['piece_count']} pieces, {left} available")
@@ -105,18 +104,11 @@ def run_self_test(options: argparse.Namespace) -> int:
     with VirtualMeter(options.directory, failing_self_tests=options.fail_self_test) as meter:
         ran = meter.self_test()
         document = status_document(meter) | {"self_tests_passed": ran.passed, "self_tests_failed": ran.failed}
-    if not _printed(options, document):
+    if not wrote_json(options, document):
         print_state(document, options.directory)
         for name in ran.passed:
             print(f"  passed: {name}")
     return 1 if ran.failed else 0
-
-
-def _printed(options: argparse.Namespace, document: dict[str, Any]) -> bool:
-    """Prints the document where it is wanted."""
-    if options.json:
-        print(json.dumps(document, indent=2))
-    return bool(options.json)
 
 
 def _held(meter: VirtualMeter) -> str:

@@ -10,6 +10,7 @@ Three rules:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 from typing import Final
 
 from pes_sim.indicium.symbol import Symbol
@@ -34,6 +35,9 @@ _STEPS: Final = (
 """For each line that people read: how far below the last one, in which font, and how large."""
 _ROOM: Final = 70.0
 """Points that the lines have; more of them stand closer together."""
+_SMALLEST: Final = 6.0
+"""Points of the smallest letters that a line gets which is too long. Only then is it cut: half a class is none."""
+_APART: Final = "  "  # between the halves of a line
 _ABOVE_EDGE: Final = 14.0  # the note along the lower edge stays readable below an indicium in the lower left
 
 
@@ -89,10 +93,17 @@ def _lines(imprint: Imprint, box: Box, left: float) -> Iterator[Mark]:
     tight = min(1.0, _ROOM / sum(step for step, _, _ in steps))
     down = 0.0
     for (step, font, full), (text, end) in zip(steps, filled, strict=True):
-        down, size = down + step * tight, full * tight
+        down, size = down + step * tight, _size(text, end, font, full * tight)
         end = fit(end, font, size, _COLUMN[0] / 2)
         if end:
             yield Text(box.right - width(end, font, size), top - down, font, size, end)
         yield Text(
-            left, top - down, font, size, fit(text, font, size, box.right - left - width(end + "  ", font, size))
+            left, top - down, font, size, fit(text, font, size, box.right - left - width(end + _APART, font, size))
         )
+
+
+def _size(text: str, end: str, font: str, full: float) -> float:
+    """How large the letters of a line are: smaller than `full` where its halves would not stand side by side."""
+    whole = sum(width(fit(half, font, full, inf), font, full) for half in (text, end)) + width(_APART, font, full)
+    room = _COLUMN[0] - 0.1  # a tenth of a point for what rounding adds
+    return max(min(full, _SMALLEST), full * min(1.0, room / whole))

@@ -39,7 +39,7 @@ def begin(state: PsdState, request: Values, tools: Tools) -> Outcome:
             )
         return Outcome(state, {"message": pending.message})
     if amount == 0:
-        raise MoneyError("a refill of nothing is no refill", hint="Give the amount in mills, above 0")
+        raise MoneyError("a refill of nothing is no refill", hint="Give an amount above 0")
     tools.registers.credit(amount)  # refuses now what could not be booked when the grant comes
     state, begun = exchange.begin(
         state, tools, "refill_request", amount=amount, customer=state.customer, amount_mills=amount

@@ -131,6 +131,14 @@ def test_wrong_use_is_told_with_the_right_one(cli: Cli, arguments: str, says: st
     assert says in result.err
 
 
+@pytest.mark.parametrize("command", ["decode", "meter new", "layout show", "imb encode"])
+def test_an_option_that_a_command_lacks_is_told_with_that_commands_usage(cli: Cli, command: str) -> None:
+    result = cli(*command.split(), "m1", "--colour")
+    assert result.err.startswith(f"usage: pes-sim {command} [-h] [--")
+    assert result.err.endswith(f"pes-sim {command}: error: unrecognized arguments: --colour\n")
+    assert (result.code, result.out) == (2, "")
+
+
 def test_it_says_its_version_and_that_it_makes_specimens(cli: Cli) -> None:
     assert cli("--version").out == f"pes-sim {pes_sim.__version__}\n"
     assert "nothing this program prints is valid postage" in " ".join(cli("--help").out.split())

@@ -412,12 +412,22 @@ def test_a_step_that_is_none_moves_no_clock(cli: Cli, meter: Path, text: str, sa
     assert status(cli, meter)["device_time"] == "2026-01-05T15:00:00Z"
 
 
+@pytest.mark.parametrize("action", ["refill {} 5.00", "deposit {} 5.00", "checkin {}", "advance {} 1h"])
+def test_what_moves_a_meter_on_tells_a_program_how_it_is_then(cli: Cli, meter: Path, action: str) -> None:
+    result = cli("meter", *action.format(meter).split(), "--json")
+    document = json.loads(result.out)
+    assert (result.code, result.err) == (0, "")
+    own = {"balance_mills"} if action.startswith("deposit") else set()
+    assert document.keys() - own == status(cli, meter).keys()
+    assert {name: document[name] for name in document.keys() - own} == status(cli, meter)
+
+
 def test_a_real_clock_is_moved_by_time_alone(cli: Cli, tmp_path: Path) -> None:
     cli("meter", "new", tmp_path / "m1")
     result = cli("meter", "advance", tmp_path / "m1", "1h")
     assert result.complaint() == [
         "pes-sim: this meter runs on the real clock, which only time moves",
-        "  Make a virtual one",
+        "  Make one with a virtual clock: pes-sim meter new --clock virtual, and a new directory",
     ]
     assert result.code == 2
 

@@ -14,6 +14,7 @@ from pes_sim.errors import UsageError
 from pes_sim.indicium import symbol
 from pes_sim.indicium.definition import PLACEHOLDERS, TEXT_LINES
 from pes_sim.indicium.layout import builtin
+from pes_sim.meter import rates
 from pes_sim.preview import imprint
 from pes_sim.preview.block import MODULE, QUIET_MODULES, indicium_box, symbol_box
 from pes_sim.preview.image import pages
@@ -157,6 +158,14 @@ def test_months_are_english_everywhere(tmp_path: Path) -> None:
     path = write(tmp_path / "a.pdf", *pieces)
     found = [re.findall(r"([A-Z]{3}) 07 2026", text_of(path, page=number)) for number in range(12)]
     assert found == [[m] for m in ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")]
+
+
+@pytest.mark.parametrize("kind", PieceKind)
+@pytest.mark.parametrize("mail_class", rates.built_in().on(PIECE.mailing_date).categories)
+def test_the_class_of_mail_is_printed_whole_however_long(tmp_path: Path, mail_class: str, kind: PieceKind) -> None:
+    title = imprint.class_title(mail_class, PIECE.mailing_date)
+    path = write(tmp_path / "a.pdf", replace(PIECE, kind=kind, mail_class=title, weight_text="13.00 oz"))
+    assert f"{title} 13.00 oz" in text_of(path, indicium_box(44))
 
 
 @pytest.mark.parametrize("side", [72, 144])

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import io
 import os
-import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -30,6 +29,7 @@ from pes_sim.preview.face import NO_ADVERT, Advert
 from pes_sim.preview.imprint import Imprint
 from pes_sim.preview.marks import Page
 from pes_sim.preview.stationery import USUAL, PageKind
+from pes_sim.psd.owned import quoted
 
 __all__ = ["ATTACHED", "FORMS", "Imprint", "PdfPages", "PicturePages", "open_pages"]
 
@@ -146,7 +146,7 @@ class _Pages(ABC):
         stuck = placing.put(drawn, paid=self._paid)
         if stuck:
             self._kept = set(stuck)
-            moves = [f"mv {shlex.quote(str(a))} {shlex.quote(str(b))}" for a, b in drawn if a in stuck]
+            moves = [f"mv {quoted(a)} {quoted(b)}" for a, b in drawn if a in stuck]
             more = f" (and {len(moves) - _MOVES} more)" if len(moves) > _MOVES else ""
             place = next(place for beside, place in drawn if beside in stuck)
             raise UsageError(
@@ -204,9 +204,9 @@ class PdfPages(_Pages):
         self._put_in_place([(self._beside, self._path)])
 
     def _discard(self) -> None:
-        self._document.close()
-        with suppress(OSError):  # what was still to be written to a full disk; that has been said
-            self._file.close()
+        for file in (self._document, self._file):
+            with suppress(OSError):  # what was still to be written to a full disk; that has been said
+                file.close()
         self._remove(self._beside)
 
 

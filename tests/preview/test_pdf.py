@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -315,6 +316,28 @@ def test_a_full_disk_at_the_last_flush_is_said_once(tmp_path: Path, monkeypatch:
     with pytest.raises(UsageError, match="No space left on device"):
         pdf.close()
     file.close()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_full_disk_keeps_no_part_of_what_waited_for_the_end(tmp_path: Path) -> None:
+    """The attachment waits in a file of its own; that it cannot be let go of hides nothing, and leaves nothing."""
+
+    class Stubborn(io.BytesIO):
+        def close(self) -> None:
+            if not self.closed:
+                super().close()
+                raise OSError(28, "No space left on device")
+
+    def job() -> None:
+        with PdfPages(tmp_path / "a.pdf", title="") as pdf:
+            pdf._document.close()
+            pdf._document._waiting = Stubborn()
+            pdf._document._file = Full(pdf._file, 2500)  # type: ignore[assignment]
+            for _ in range(4):
+                pdf.add(PIECE)
+
+    with pytest.raises(UsageError, match=r"a\.pdf cannot be written: No space left on device\. Give .* with room"):
+        job()
     assert os.listdir(tmp_path) == []
 
 

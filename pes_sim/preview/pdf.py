@@ -40,6 +40,7 @@ FORMS: Final = ("pdf", "png", "svg")
 _BROKEN: Final = "{} is not written: a page of it could not be"
 _AGAIN: Final = "Make room for it, and draw all of it again"
 _MOVES: Final = 3  # commands in a hint
+_MOST: Final = 999_999  # pictures for whose names there is to be room
 _file_number: Final = count(1)
 _Self = TypeVar("_Self", bound="_Pages")
 
@@ -229,7 +230,7 @@ class PicturePages(_Pages):
         self._form, self._dpi, self._title = form, dpi, title
         self._drawn: list[Path] = []
         if paid:  # how many there will be is not known, and a directory of such a name is hardly wanted
-            for other in placing.already_numbered(path):
+            for other in (placing.numbered(path, _MOST), *placing.already_numbered(path)):
                 placing.check(other)
         with self._said_clearly():
             probe = self._temporary()

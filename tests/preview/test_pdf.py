@@ -137,6 +137,16 @@ def test_a_payload_that_would_read_as_a_real_providers_adds_no_page(tmp_path: Pa
     assert first.tobytes() == second.tobytes()
 
 
+@pytest.mark.parametrize("name", ["01S10001234567", " 01S10001234567", "\uff10\uff11S10001234567"])
+def test_a_real_providers_meter_stands_in_no_line_that_people_read(tmp_path: Path, name: str) -> None:
+    """The last one's digits are of full width: what a font makes of them is nothing to rely on."""
+    with PdfPages(tmp_path / "a.pdf", title="") as pdf:
+        with pytest.raises(LayoutError, match="is not drawn: those of specimens begin with 99"):
+            pdf.add(replace(PIECE, meter_serial=name))
+        pdf.add(PIECE)
+    assert page_count(tmp_path / "a.pdf") == 1
+
+
 def test_an_error_before_the_first_page_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="early"), PdfPages(tmp_path / "a.pdf", title="") as pdf:
         raise RuntimeError("early")
@@ -423,6 +433,15 @@ def test_a_directory_where_a_later_picture_would_go_is_said_before_postage_is_sp
     with open_pages(tmp_path / "a.svg", title="", paid=False) as out:  # one picture does not need it
         out.add(PIECE)
     assert sorted(os.listdir(tmp_path)) == ["a-2.svg", "a.svg"]
+
+
+@pytest.mark.parametrize("form", ["png", "svg"])
+def test_a_name_that_has_no_room_for_a_number_is_said_before_postage_is_spent(tmp_path: Path, form: str) -> None:
+    """One picture would fit, the second would not."""
+    name = "x" * (255 - len(form) - 1) + f".{form}"
+    (tmp_path / name).touch()
+    with pytest.raises(UsageError, match=rf"-999999\.{form} cannot be written: File name too long"):
+        open_pages(tmp_path / name, title="")
 
 
 def test_many_pictures_without_a_place_are_counted(tmp_path: Path) -> None:

@@ -258,6 +258,9 @@ class PicturePages(_Pages):
 
     def _finish(self) -> None:
         self._put_in_place([(beside, self._name(number)) for number, beside in enumerate(self._drawn, start=1)])
+        if self._pages > 1:  # of a job that stopped after one piece: that would be there twice
+            with self._said_clearly():
+                self._path.unlink(missing_ok=True)
 
     def _discard(self) -> None:
         for beside in self._drawn:

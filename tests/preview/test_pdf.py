@@ -436,6 +436,15 @@ def test_a_directory_where_a_later_picture_would_go_is_said_before_postage_is_sp
 
 
 @pytest.mark.parametrize("form", ["png", "svg"])
+def test_what_goes_on_after_one_picture_leaves_its_piece_there_once(tmp_path: Path, form: str) -> None:
+    for pieces in (1, 3):
+        with open_pages(tmp_path / f"a.{form}", title="") as out:
+            for _ in range(pieces):
+                out.add(PIECE)
+    assert sorted(os.listdir(tmp_path)) == [f"a-{number}.{form}" for number in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("form", ["png", "svg"])
 def test_a_name_that_has_no_room_for_a_number_is_said_before_postage_is_spent(tmp_path: Path, form: str) -> None:
     """One picture would fit, the second would not."""
     name = "x" * (255 - len(form) - 1) + f".{form}"

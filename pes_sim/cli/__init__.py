@@ -9,7 +9,6 @@ import argparse
 import io
 import os
 import re
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -18,6 +17,7 @@ from typing import Final
 from pes_sim.cli import console
 from pes_sim.cli.arguments import build_parser
 from pes_sim.errors import PesError, UsageError
+from pes_sim.psd.owned import quoted
 
 EXIT_REFUSED: Final = 1
 EXIT_USAGE: Final = 2
@@ -71,7 +71,7 @@ def exit_code(kind: type[PesError]) -> int:
 def for_this_meter(hint: str, options: argparse.Namespace) -> str:
     """A hint with the meter's directory in its command; who gave it knows of none."""
     directory = getattr(options, "directory", None) or getattr(options, "meter", None)
-    return _COMMAND.sub(lambda found: f"{found[1]} {shlex.quote(str(directory))}", hint) if directory else hint
+    return _COMMAND.sub(lambda found: f"{found[1]} {quoted(directory)}", hint) if directory else hint
 
 
 def _run(options: argparse.Namespace) -> int:

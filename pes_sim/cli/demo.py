@@ -281,6 +281,8 @@ def _start(options: argparse.Namespace) -> int:
 def _clear(out: Path) -> None:
     """Removes what an earlier demo left, and nothing else."""
     meter = out / "meter"
+    if (out / "meter.json").exists():  # whose certificates would go
+        raise UsageError(f"{out} is a meter's own directory", hint="Give another one with --out")
     try:
         out.mkdir(parents=True, exist_ok=True)
         _check_own(meter)

@@ -241,10 +241,17 @@ def run_advance(options: argparse.Namespace) -> int:
 def run_specimens(options: argparse.Namespace) -> int:
     """`pes-sim meter specimens DIR`"""
     with VirtualMeter(options.directory) as meter:
-        days = meter.home.store.printed_by_day()
+        days, registers = meter.home.store.printed_by_day(), _registers(meter)
     print("Specimens printed by day. 39 CFR 501.9(b): all of them are to be collected and destroyed daily.")
     for day, pieces, mills in days:
         print(f"  {day}  {pieces} pieces  {dollars(mills)} face value")
+    if registers["piece_count"] is None:
+        print("  The PSD's registers cannot be read: whether that is all of them is not known")
+        return 0
+    pieces = registers["piece_count"] - sum(day[1] for day in days)
+    if pieces > 0:  # a database that was lost, or has no room
+        mills = registers["ascending_mills"] - sum(day[2] for day in days)
+        print(f"  and {pieces} pieces  {dollars(mills)} face value, of days that the meter's database does not have")
     return 0
 
 

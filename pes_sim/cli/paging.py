@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from pes_sim.preview import image, placing
 from pes_sim.preview.face import NO_ADVERT, Advert
 from pes_sim.preview.pdf import FORMS, PdfPages, PicturePages, check_resolution, open_pages
 from pes_sim.preview.stationery import USUAL, PageKind, kind_of
+from pes_sim.psd.owned import shell_word
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -72,7 +72,8 @@ def again(options: argparse.Namespace) -> str:
                         ("logo_dpi", 0)):  # fmt: skip
         value = getattr(options, name)
         if value != usual:
-            words += [f"--{name.replace('_', '-')}", shlex.quote(str(value))]
+            option, word = f"--{name.replace('_', '-')}", shell_word(str(value))
+            words.append(f"{option}={word}" if str(value).startswith("-") else f"{option} {word}")
     return "".join(f" {word}" for word in words)
 
 

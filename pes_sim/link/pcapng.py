@@ -16,6 +16,8 @@ USER0: Final = 147
 """The link type of what nobody has registered: LINKTYPE_USER0."""
 
 _SECTION, _INTERFACE, _PACKET = 0x0A0D0D0A, 1, 6
+BEGIN: Final = struct.pack("<I", _SECTION)
+"""What every pcapng file begins with; the same from either end."""
 _END, _COMMENT = 0, 1
 _SECTION_PROGRAM: Final = 4
 _INTERFACE_NAME, _INTERFACE_DESCRIPTION, _INTERFACE_RESOLUTION = 2, 3, 9

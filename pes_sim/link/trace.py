@@ -39,12 +39,16 @@ class Trace:
     """A trace that is being written, until `close`. Any thread may write to it."""
 
     def __init__(self, path: Path) -> None:
-        """Begins it in a new file, in place of an old one, or on a named pipe that exists. Raises `UsageError`."""
+        """Begins it in a new file, in place of an old trace, or on a named pipe that exists. Raises `UsageError`, also
+        for a file that is anything else: a meter's log, or a mail job, would be gone.
+        """
         self._turn = threading.Lock()
         self._lines: dict[str, int] = {}
         self._head = pcapng.section("pes_sim", COMMENT)
         try:
             is_pipe = path.exists() and stat.S_ISFIFO(path.stat().st_mode)
+            if path.is_file() and _holds_something_else(path):
+                raise UsageError(f"{path} is no trace, and would be replaced", hint="Name a new file, or an old trace")
             self._out: _Pipe | _File = _Pipe(path) if is_pipe else _File(path)
         except OSError as problem:
             raise UsageError(
@@ -83,6 +87,11 @@ class Trace:
                 line, time, shown.data, inbound=inbound, comment=shown.remark, dropped=self._out.dropped
             )
             self._out.packet(block, self._head)
+
+
+def _holds_something_else(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(pcapng.BEGIN)) not in (b"", pcapng.BEGIN)
 
 
 class _File:

@@ -24,7 +24,6 @@ import hashlib
 import json
 import logging
 import os
-import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -44,7 +43,7 @@ from pes_sim.psd.device import Psd
 from pes_sim.psd.faults import Fault, FaultyStorage
 from pes_sim.psd.fields import Values
 from pes_sim.psd.keys import SLOTS, Slot
-from pes_sim.psd.owned import OwnDirectory, check_kind, read_secret
+from pes_sim.psd.owned import OwnDirectory, check_kind, quoted, read_secret
 from pes_sim.psd.piece import signing
 from pes_sim.psd.rtc import Rtc
 from pes_sim.psd.selftest import TestName
@@ -244,7 +243,7 @@ def open_home(directory: Path) -> MeterHome:
     except DirectoryInUse as problem:
         if not os.path.lexists(directory / CONTROL_FILE):
             raise
-        ask = f"pes-sim bench {shlex.quote(str(directory))} --help"
+        ask = f"pes-sim bench {quoted(directory)} --help"
         raise DirectoryInUse(problem.message, hint=f"It can be moved while it runs: {ask}. Or stop it") from None
     try:
         if replacing.is_unfinished(directory):  # another process has begun to restore it since, and was cut off

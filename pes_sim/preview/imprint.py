@@ -8,8 +8,8 @@ from datetime import date
 from typing import Any, Final
 
 from pes_sim import money
-from pes_sim.errors import NoRate, PayloadError, UsageError
-from pes_sim.indicium.layout import Layout
+from pes_sim.errors import LayoutError, NoRate, PayloadError, UsageError
+from pes_sim.indicium.layout import SPECIMEN_PROVIDER, Layout
 from pes_sim.meter import rates
 from pes_sim.psd.piece import PieceKind
 
@@ -116,6 +116,15 @@ def serial(values: Any) -> str:
     """Provider, model and serial number of a PSD, as an indicium shows them, from the fields of those names."""
     maker = f"{values.get('provider_id', '99')}{_written(values.get('model_id', ''))}"
     return f"{maker}{_written(values.get('psd_serial', 0)):0>10}"
+
+
+def check_meter(imprint: Imprint) -> None:
+    """Raises `LayoutError` for a meter of another provider in the lines that people read, whatever the payload says."""
+    if imprint.meter_serial and not imprint.meter_serial.startswith(SPECIMEN_PROVIDER):
+        raise LayoutError(
+            f"meter {imprint.meter_serial!r:.40} is not drawn: those of specimens begin with {SPECIMEN_PROVIDER}",
+            hint="Give the meter as its indicium names it: provider, model, serial number",
+        )
 
 
 def _number(value: object) -> int:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import io
 import os
-import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -30,6 +29,7 @@ from pes_sim.preview.face import NO_ADVERT, Advert
 from pes_sim.preview.imprint import Imprint
 from pes_sim.preview.marks import Page
 from pes_sim.preview.stationery import USUAL, PageKind
+from pes_sim.psd.owned import quoted
 
 __all__ = ["ATTACHED", "FORMS", "Imprint", "PdfPages", "PicturePages", "open_pages"]
 
@@ -40,6 +40,7 @@ FORMS: Final = ("pdf", "png", "svg")
 _BROKEN: Final = "{} is not written: a page of it could not be"
 _AGAIN: Final = "Make room for it, and draw all of it again"
 _MOVES: Final = 3  # commands in a hint
+_MOST: Final = 999_999  # pictures for whose names there is to be room
 _file_number: Final = count(1)
 _Self = TypeVar("_Self", bound="_Pages")
 
@@ -146,7 +147,7 @@ class _Pages(ABC):
         stuck = placing.put(drawn, paid=self._paid)
         if stuck:
             self._kept = set(stuck)
-            moves = [f"mv {shlex.quote(str(a))} {shlex.quote(str(b))}" for a, b in drawn if a in stuck]
+            moves = [f"mv {quoted(a)} {quoted(b)}" for a, b in drawn if a in stuck]
             more = f" (and {len(moves) - _MOVES} more)" if len(moves) > _MOVES else ""
             place = next(place for beside, place in drawn if beside in stuck)
             raise UsageError(
@@ -204,9 +205,9 @@ class PdfPages(_Pages):
         self._put_in_place([(self._beside, self._path)])
 
     def _discard(self) -> None:
-        self._document.close()
-        with suppress(OSError):  # what was still to be written to a full disk; that has been said
-            self._file.close()
+        for file in (self._document, self._file):
+            with suppress(OSError):  # what was still to be written to a full disk; that has been said
+                file.close()
         self._remove(self._beside)
 
 
@@ -229,7 +230,7 @@ class PicturePages(_Pages):
         self._form, self._dpi, self._title = form, dpi, title
         self._drawn: list[Path] = []
         if paid:  # how many there will be is not known, and a directory of such a name is hardly wanted
-            for other in placing.already_numbered(path):
+            for other in (placing.numbered(path, _MOST), *placing.already_numbered(path)):
                 placing.check(other)
         with self._said_clearly():
             probe = self._temporary()
@@ -257,6 +258,9 @@ class PicturePages(_Pages):
 
     def _finish(self) -> None:
         self._put_in_place([(beside, self._name(number)) for number, beside in enumerate(self._drawn, start=1)])
+        if self._pages > 1:  # of a job that stopped after one piece: that would be there twice
+            with self._said_clearly():
+                self._path.unlink(missing_ok=True)
 
     def _discard(self) -> None:
         for beside in self._drawn:

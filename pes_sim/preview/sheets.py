@@ -15,7 +15,7 @@ from pes_sim.indicium.symbol import Symbol
 from pes_sim.preview import drawing
 from pes_sim.preview.face import NO_ADVERT, NOTES, Advert, check_room, face
 from pes_sim.preview.fonts import BOLD, REGULAR, fit, width
-from pes_sim.preview.imprint import Imprint
+from pes_sim.preview.imprint import Imprint, check_meter
 from pes_sim.preview.marks import BLACK, GREY, Group, Line, Mark, Page, Text
 from pes_sim.preview.statement import check_statement, statement
 from pes_sim.preview.stationery import INCH, PROOF, PROOF_SCALE, Arrangement, PageKind, kind_of
@@ -46,6 +46,7 @@ class Sheets:
             drawing.check_provider(imprint.payload, imprint.layout)
         else:
             drawing.check_specimen(imprint.payload, imprint.layout)
+        check_meter(imprint)
         self._check(imprint.layout, self._page_of(len(self._waiting)))
         self._waiting.append((imprint, symbol.encode(imprint.payload, imprint.layout.symbol)))
         if len(self._waiting) == self._kind.several:

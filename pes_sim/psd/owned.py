@@ -175,10 +175,16 @@ def _shown(path: Path) -> str:
 
 
 def quoted(path: Path) -> str:
-    """For a shell, which is to take the name and nothing else."""
-    if str(path).isprintable():
-        return shlex.quote(str(path))
-    return "$'" + "".join(f"\\x{byte:02x}" for byte in os.fsencode(path)) + "'"
+    """For a shell, and a command, which are to take the name and nothing else: it begins no option."""
+    name = str(path)
+    return shell_word(f"./{name}" if name.startswith("-") else name)
+
+
+def shell_word(text: str) -> str:
+    """Any text for a shell, on one line."""
+    if text.isprintable():
+        return shlex.quote(text)
+    return "$'" + "".join(f"\\x{byte:02x}" for byte in os.fsencode(text)) + "'"
 
 
 def _refuse(faults: list[_Fault]) -> None:

@@ -346,6 +346,12 @@ def test_somebody_elses_meter_is_not_replaced(cli: Cli, tmp_path: Path) -> None:
     assert contents(tmp_path / "out") == before
 
 
+def test_nor_are_a_meters_certificates_by_a_demo_in_its_directory(cli: Cli, meter: Path) -> None:
+    before = {path.name: path.read_bytes() for path in meter.iterdir() if path.is_file()}
+    assert cli("demo", "--out", meter).complaint()[0] == f"pes-sim: {meter} is a meter's own directory"
+    assert {path.name: path.read_bytes() for path in meter.iterdir() if path.is_file()} == before
+
+
 def test_nor_is_a_folder_of_that_name_or_a_file_in_it(cli: Cli, earlier: Path, tmp_path: Path) -> None:
     (earlier / "meter" / "diary.txt").write_text("mine")
     assert f"{earlier / 'meter'} holds diary.txt, which no demo made" in cli("demo", "--out", earlier).complaint()[0]

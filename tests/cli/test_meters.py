@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from pes_sim.cli.meters import read_departments, utc_offset
-from pes_sim.errors import BadMessage, UsageError
+from pes_sim.errors import BadMessage, StorageFailed, UsageError
+from pes_sim.meter.store import MeterStore, StoredPiece
 from pes_sim.psd.storage import write_atomically
 from pes_sim.virtual import VirtualMeter
 from tests.cli.conftest import Cli, job, letters, paused
@@ -189,6 +190,29 @@ def test_the_status_writes_nothing(cli: Cli, meter: Path) -> None:
     assert files() == before
 
 
+def test_the_specimen_log_counts_what_the_database_has_no_room_for(
+    cli: Cli, meter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """39 CFR 501.9(b): all of them are to be collected; a shorter list would leave some out."""
+
+    def full(self: MeterStore, *pieces: StoredPiece) -> None:
+        raise StorageFailed("no room in meter.sqlite")
+
+    with VirtualMeter(meter) as opened:
+        opened.print_piece(department="200")
+    monkeypatch.setattr(MeterStore, "add", full)
+    with VirtualMeter(meter) as opened:
+        opened.print_piece(department="200", weight=200)
+        opened.print_piece(department="200")
+    lines = cli("meter", "specimens", meter).out.splitlines()
+    assert lines[1:] == [
+        "  2026-01-05  1 pieces  $0.74 face value",
+        "  and 2 pieces  $1.77 face value, of days that the meter's database does not have",
+    ]
+    spoil_the_log(meter)
+    assert "whether that is all of them is not known" in cli("meter", "specimens", meter).out
+
+
 def test_the_status_of_a_locked_meter_says_what_clears_it(cli: Cli, meter: Path) -> None:
     assert (
         cli("meter", "advance", meter, "73h").out == "the clock stands at 2026-01-08T16:00:00Z; the meter is LOCKED\n"
@@ -280,12 +304,16 @@ def test_rules_that_do_not_exist_are_named_and_nothing_is_made(cli: Cli, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_meter_that_has_stopped_can_still_be_looked_at(cli: Cli, meter: Path) -> None:
+def spoil_the_log(meter: Path) -> None:
     log = meter / "psd" / "log-0000000000000001.seg"
     data = bytearray(log.read_bytes())
     for page in (0, 1):  # the same record in both banks
         data[4096 * page + 100] ^= 1
     log.write_bytes(data)
+
+
+def test_a_meter_that_has_stopped_can_still_be_looked_at(cli: Cli, meter: Path) -> None:
+    spoil_the_log(meter)
     result = cli("meter", "status", meter)
     assert (result.code, result.err) == (0, "")
     assert f"Meter {SERIAL}: ERROR" in result.out

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pypdfium2
 import pytest
+from PIL import Image
 
 from pes_sim.indicium import layout, symbol
 from pes_sim.meter.meter import Meter, Printed
@@ -270,6 +271,22 @@ def test_what_to_type_next_names_a_directory_with_a_blank_for_a_shell(cli: Cli, 
     assert cli(*resume_line(result.err)).code == 1
     fresh = cli("meter", "new", tmp_path / "a b").out
     assert f"(pes-sim meter refill '{tmp_path / 'a b'}' 100.00 adds some)" in fresh
+
+
+def test_going_on_takes_names_and_texts_that_begin_like_an_option_for_what_they_are(
+    cli: Cli, meter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    meter.rename("-m1")
+    Image.new("L", (40, 40), 128).save("-logo.png")
+    too_dear = job(tmp_path / "j.csv", *letters(1), "today,100,first_class_letter,1,10001,,99.50")
+    for look in (["--slogan=-50% off"], ["--logo=-logo.png", "--page", "tape"]):
+        printed = cli("print", "--meter=-m1", "--job", too_dear, "--out=-o.pdf", *look)
+        first = payloads(tmp_path / "-o.pdf"), text_of(tmp_path / "-o.pdf")
+        again = cli(*resume_line(printed.err))
+        assert again.err == printed.err  # there is still no money for the second
+        assert (payloads(tmp_path / "-o.pdf"), text_of(tmp_path / "-o.pdf")) == first
+        assert "missing: pes-sim meter refill ./-m1 DOLLARS" in again.err
 
 
 # --- money that runs out ---------------------------------------------------------------------------------------------

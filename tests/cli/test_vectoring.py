@@ -21,3 +21,10 @@ def test_a_device_or_a_pipe_is_not_replaced(cli: Cli, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "v.json")
     complaint = cli("vectors", "--out", tmp_path / "v.json").complaint()
     assert complaint[0] == f"pes-sim: {tmp_path / 'v.json'} cannot be written: it is no regular file"
+
+
+def test_a_meters_own_file_is_not_replaced(cli: Cli, meter: Path) -> None:
+    before = (meter / "meter.json").read_bytes()
+    complaint = cli("vectors", "--out", meter / "meter.json").complaint()
+    assert complaint[0] == f"pes-sim: {meter / 'meter.json'} is a meter's own file, and would be replaced"
+    assert (meter / "meter.json").read_bytes() == before

@@ -145,10 +145,22 @@ def test_several_lines_and_several_sessions_of_one_stand_in_one_trace(clock: Vir
 # What goes wrong
 
 
-def test_a_trace_takes_the_place_of_an_older_file(clock: VirtualClock, file: Path) -> None:
-    file.write_bytes(b"x" * 10_000)
+@pytest.mark.parametrize("older", [b"", pcapng.section("another program", "x" * 10_000)])
+def test_a_trace_takes_the_place_of_an_older_one(clock: VirtualClock, file: Path, older: bytes) -> None:
+    file.write_bytes(older)
     Trace(file).close()
     assert capture.read(file.read_bytes()).packets == []
+    assert file.stat().st_size < 10_000
+
+
+@pytest.mark.parametrize("content", [b"x", b"SQLite format 3\0", bytes(8192)])
+def test_a_trace_takes_the_place_of_nothing_else(file: Path, content: bytes) -> None:
+    """It could be a PSD's log, or a meter's database: all that is known of money that was spent."""
+    file.write_bytes(content)
+    with pytest.raises(UsageError, match="is no trace, and would be replaced") as caught:
+        Trace(file)
+    assert "new file" in caught.value.hint
+    assert file.read_bytes() == content
 
 
 @pytest.mark.parametrize("name", ["no/such/folder.pcapng", ""])

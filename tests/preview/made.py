@@ -36,7 +36,7 @@ CROWDED = replace(
     PIECE,
     postage_mills=99_999_999_999,
     mail_class=FULL,
-    meter_serial=FULL,
+    meter_serial=f"99{FULL}",
     piece_count=10**60,
     text=FULL,
     reference=FULL,

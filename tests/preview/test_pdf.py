@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -134,6 +135,16 @@ def test_a_payload_that_would_read_as_a_real_providers_adds_no_page(tmp_path: Pa
     assert payloads_of(attached(tmp_path / "a.pdf")) == [PIECE.payload, PIECE.payload]
     (first, second) = pages(tmp_path / "a.pdf")
     assert first.tobytes() == second.tobytes()
+
+
+@pytest.mark.parametrize("name", ["01S10001234567", " 01S10001234567", "\uff10\uff11S10001234567"])
+def test_a_real_providers_meter_stands_in_no_line_that_people_read(tmp_path: Path, name: str) -> None:
+    """The last one's digits are of full width: what a font makes of them is nothing to rely on."""
+    with PdfPages(tmp_path / "a.pdf", title="") as pdf:
+        with pytest.raises(LayoutError, match="is not drawn: those of specimens begin with 99"):
+            pdf.add(replace(PIECE, meter_serial=name))
+        pdf.add(PIECE)
+    assert page_count(tmp_path / "a.pdf") == 1
 
 
 def test_an_error_before_the_first_page_leaves_nothing(tmp_path: Path) -> None:
@@ -318,6 +329,28 @@ def test_a_full_disk_at_the_last_flush_is_said_once(tmp_path: Path, monkeypatch:
     assert os.listdir(tmp_path) == []
 
 
+def test_a_full_disk_keeps_no_part_of_what_waited_for_the_end(tmp_path: Path) -> None:
+    """The attachment waits in a file of its own; that it cannot be let go of hides nothing, and leaves nothing."""
+
+    class Stubborn(io.BytesIO):
+        def close(self) -> None:
+            if not self.closed:
+                super().close()
+                raise OSError(28, "No space left on device")
+
+    def job() -> None:
+        with PdfPages(tmp_path / "a.pdf", title="") as pdf:
+            pdf._document.close()
+            pdf._document._waiting = Stubborn()
+            pdf._document._file = Full(pdf._file, 2500)  # type: ignore[assignment]
+            for _ in range(4):
+                pdf.add(PIECE)
+
+    with pytest.raises(UsageError, match=r"a\.pdf cannot be written: No space left on device\. Give .* with room"):
+        job()
+    assert os.listdir(tmp_path) == []
+
+
 # --- pictures --------------------------------------------------------------------------------------------------------
 
 
@@ -400,6 +433,24 @@ def test_a_directory_where_a_later_picture_would_go_is_said_before_postage_is_sp
     with open_pages(tmp_path / "a.svg", title="", paid=False) as out:  # one picture does not need it
         out.add(PIECE)
     assert sorted(os.listdir(tmp_path)) == ["a-2.svg", "a.svg"]
+
+
+@pytest.mark.parametrize("form", ["png", "svg"])
+def test_what_goes_on_after_one_picture_leaves_its_piece_there_once(tmp_path: Path, form: str) -> None:
+    for pieces in (1, 3):
+        with open_pages(tmp_path / f"a.{form}", title="") as out:
+            for _ in range(pieces):
+                out.add(PIECE)
+    assert sorted(os.listdir(tmp_path)) == [f"a-{number}.{form}" for number in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("form", ["png", "svg"])
+def test_a_name_that_has_no_room_for_a_number_is_said_before_postage_is_spent(tmp_path: Path, form: str) -> None:
+    """One picture would fit, the second would not."""
+    name = "x" * (255 - len(form) - 1) + f".{form}"
+    (tmp_path / name).touch()
+    with pytest.raises(UsageError, match=rf"-999999\.{form} cannot be written: File name too long"):
+        open_pages(tmp_path / name, title="")
 
 
 def test_many_pictures_without_a_place_are_counted(tmp_path: Path) -> None:

@@ -180,6 +180,46 @@ def test_a_correction_may_follow_a_redate(desk: Desk) -> None:
     assert desk.scan(piece(13, 290, 1320, 8), day=late, mailpiece="m").verdict is Verdict.BAD_CORRECTION
 
 
+# Only a date correction makes a mailpiece newer
+
+
+@pytest.mark.parametrize("more", [1, 290], ids=["a mill", "an ounce"])
+def test_no_amount_correction_makes_a_stale_mailpiece_fresh(desk: Desk, more: int) -> None:
+    """Or for a mill a stale piece would be mailed, without a redate or after the one that is allowed."""
+    base, mill, redate = piece(10, 740, 740), piece(11, more, 740 + more, 9), piece(12, 0, 740 + more, 9)
+    for _ in range(2):
+        assert desk.scan(base, day=days(9), mailpiece="m").verdict is Verdict.STALE
+        added = desk.scan(mill, day=days(9), mailpiece="m")
+        assert (added.verdict, result(added, "correction") is Result.FAILED) == (Verdict.STALE, False)
+        assert "on a mailpiece of 2026-11-21, which only a date correction moves" in finding(added, "date").note
+        assert "9 days late, 7 allowed; it can be redated" in finding(added, "date").note
+    assert desk.scan(redate, day=days(9), mailpiece="m").verdict is Verdict.OVER_PAID
+    assert desk.scan(mill, day=days(9), mailpiece="m").verdict is Verdict.OVER_PAID, "it is of the redate's day now"
+    assert desk.scan(piece(13, more, 740 + 2 * more, 16), day=days(16), mailpiece="m").verdict is Verdict.OVER_PAID
+    late = desk.scan(piece(14, more, 740 + 3 * more, 17), day=days(17), mailpiece="m")
+    assert (late.verdict, "it can be redated" in finding(late, "date").note) == (Verdict.STALE, False)
+
+
+def test_nor_does_one_after_a_second_redate_that_is_refused(desk: Desk) -> None:
+    desk.scan(piece(10, 740, 740), mailpiece="m")
+    assert desk.scan(piece(11, 0, 740, 9), day=days(9), mailpiece="m").verdict is ACCEPTED
+    assert desk.scan(piece(12, 0, 740, 18), day=days(18), mailpiece="m").verdict is Verdict.BAD_REDATE
+    assert desk.scan(piece(13, 1, 741, 18), day=days(18), mailpiece="m").verdict is Verdict.STALE
+
+
+def test_nor_one_on_a_mailpiece_that_is_redated_to_a_day_to_come(desk: Desk) -> None:
+    desk.scan(piece(10, 740, 740), mailpiece="m")
+    assert desk.scan(piece(12, 0, 741, 20), day=days(9), mailpiece="m").verdict is Verdict.TOO_EARLY
+    assert desk.scan(piece(11, 1, 741, 9), day=days(9), mailpiece="m").verdict is Verdict.STALE
+    assert desk.scan(piece(13, 1, 742, 20), day=days(20), mailpiece="m").verdict is Verdict.OVER_PAID
+
+
+def test_a_redate_of_another_day_than_its_base_dates_nothing_back(desk: Desk) -> None:
+    desk.scan(piece(10, 0, 0, -9), mailpiece="m")
+    desk.scan(piece(11, 740, 740), mailpiece="m")
+    assert desk.scan(piece(12, 290, 1030, 7, weight=200), day=days(7), mailpiece="m").verdict is ACCEPTED
+
+
 # A hint leads to what it says
 
 

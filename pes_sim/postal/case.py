@@ -54,11 +54,11 @@ class Paid(NamedTuple):
     oldest: date | None = None
     redated: date | None = None
 
-    def dated(self, by: date) -> date | None:
+    def dated(self, today: date, early_days: int) -> date | None:
         """The date that holds for the mailpiece: of its oldest postage, or of the one date correction that is allowed,
-        unless that is to a day after `by`. Added postage makes it no newer. None where no postage on it bears a date.
+        unless that is too early today. Added postage makes it no newer. None where no postage on it bears a date.
         """
-        if self.oldest is None or self.redated is None or self.redated > by:
+        if self.oldest is None or self.redated is None or (self.redated - today).days > early_days:
             return self.oldest
         return max(self.oldest, self.redated)
 

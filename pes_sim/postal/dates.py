@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from pes_sim.postal.assessment import Verdict
 from pes_sim.postal.case import NO_FIELDS, Case, Found, failed, lacking, not_checkable, passed
 
@@ -21,7 +19,7 @@ def window(case: Case) -> Found:
         return failed(Verdict.FUTURE_DATED, f"{told}: no meter prints more than {allowed.ahead_days} days ahead")
     if ahead > allowed.early_days:
         return failed(Verdict.TOO_EARLY, f"{told}: {ahead} days early, {allowed.early_days} allowed")
-    of_all = case.earlier.paid.dated(by=case.scan.day + timedelta(days=allowed.early_days))
+    of_all = case.earlier.paid.dated(case.scan.day, allowed.early_days)
     if of_all is not None and of_all < day and case.number("postage_mills"):
         # Or a mill of postage would make a stale mailpiece fresh, as often as anybody likes.
         ahead = (of_all - case.scan.day).days

@@ -217,6 +217,7 @@ def test_nor_one_on_a_mailpiece_that_is_redated_to_a_day_to_come(desk: Desk) -> 
 def test_a_redate_of_another_day_than_its_base_dates_nothing_back(desk: Desk) -> None:
     desk.scan(piece(10, 0, 0, -9), mailpiece="m")
     desk.scan(piece(11, 740, 740), mailpiece="m")
+    assert desk.scan(piece(11, 740, 740), day=date.max, mailpiece="m").verdict is Verdict.STALE
     assert desk.scan(piece(12, 290, 1030, 7, weight=200), day=days(7), mailpiece="m").verdict is ACCEPTED
 
 

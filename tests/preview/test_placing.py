@@ -96,6 +96,21 @@ def test_a_directory_that_cannot_be_read_can_be_written_to(tmp_path: Path, monke
     assert placing.put(drawn(tmp_path, "a"), paid=True) == {}
 
 
+def test_what_stays_is_named_also_where_the_directory_cannot_be_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or what was paid for and drawn would be cleared away with what is left over."""
+
+    def refused(path: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(placing, "sync_directory", refused)
+    (tmp_path / "a-2").mkdir()
+    assert list(placing.put(drawn(tmp_path, "a-1", "a-2"), paid=True)) == [tmp_path / ".1.tmp"]
+    with pytest.raises(OSError, match="Input/output error"):
+        placing.put(drawn(tmp_path, "a-1"), paid=True)
+
+
 def test_files_of_a_series_are_known_by_their_numbers(tmp_path: Path) -> None:
     for name in ("a[1]-1.svg", "a[1]-22.svg", "a[1]-b.svg", "a[1]-1.png", "a[1].svg", "a1-1.svg"):
         (tmp_path / name).touch()

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Final
 
+from pes_sim.cli import console
 from pes_sim.cli.arguments import build_parser
 from pes_sim.errors import PesError, UsageError
 
@@ -83,7 +84,5 @@ def _drop_output() -> None:
 
 
 def _complain(problem: PesError, code: int) -> int:
-    print(f"pes-sim: {problem.message}", file=sys.stderr)
-    if problem.hint:
-        print(f"  {problem.hint}", file=sys.stderr)
+    console.complain(problem)
     return code

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, TypeVar
 
+from pes_sim.errors import PesError
+
 _T = TypeVar("_T")
 
 
@@ -27,6 +29,21 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
     if not console.is_terminal:
         console.width = 140
     console.print(grid)
+
+
+def complain(problem: PesError) -> None:
+    """An error on standard error: what is wrong, and what to do."""
+    print(f"pes-sim: {problem.message}", file=sys.stderr)
+    if problem.hint:
+        print(f"  {problem.hint}", file=sys.stderr)
+
+
+def raise_all(problems: Sequence[PesError]) -> None:
+    """Complains of each, and raises the last; nothing where there are none."""
+    for problem in problems[:-1]:
+        complain(problem)
+    if problems:
+        raise problems[-1]
 
 
 def progress(items: Sequence[_T], what: str) -> Iterator[_T]:

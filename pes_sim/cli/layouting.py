@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from pes_sim.cli import console, paging
@@ -13,7 +15,7 @@ from pes_sim.indicium import layout as layouts
 from pes_sim.indicium.document import Mistake
 from pes_sim.indicium.layout import Layout
 from pes_sim.preview import placing
-from pes_sim.psd.piece import check_layout
+from pes_sim.psd.piece import check_for_new
 from pes_sim.psd.storage import write_atomically
 
 
@@ -57,26 +59,37 @@ def run_show(options: argparse.Namespace) -> int:
 
 def run_check(options: argparse.Namespace) -> int:
     """`pes-sim layout check FILE …`. 0 when no file has a mistake."""
-    found = [(path, *layouts.examine(path)) for path in options.files]
-    if options.json:
+    found: list[tuple[Path, Layout | None, list[Mistake]]] = []
+    problems = []
+    for path in options.files:
+        try:
+            found.append((path, *layouts.examine(path)))
+        except LayoutError as problem:  # the other files are looked at all the same
+            problems.append(problem)
+    if found and options.json:
         print(json.dumps([_checked(str(path), layout, wrong) for path, layout, wrong in found], indent=2))
-    else:
-        for path, layout, wrong in found:
-            for mistake in wrong:
-                print(f"{path}, line {mistake.line}: {mistake.text}{f'. {mistake.hint}' if mistake.hint else ''}")
-            if layout is None:
-                print(f"{path}: {'1 mistake' if len(wrong) == 1 else f'{len(wrong)} mistakes'}")
-                continue
-            print(f"{path}: good. {layout.title}: {bytemap.summary(layout)}")
-            if why := _unprintable(layout):
-                print(f"  A meter cannot print by it, but it can be read: {why}")
+    elif found:
+        _say(found)
+    console.raise_all(problems)
     return 1 if any(wrong for _, _, wrong in found) else 0
+
+
+def _say(found: Sequence[tuple[Path, Layout | None, list[Mistake]]]) -> None:
+    for path, layout, wrong in found:
+        for mistake in wrong:
+            print(f"{path}, line {mistake.line}: {mistake.text}{f'. {mistake.hint}' if mistake.hint else ''}")
+        if layout is None:
+            print(f"{path}: {'1 mistake' if len(wrong) == 1 else f'{len(wrong)} mistakes'}")
+            continue
+        print(f"{path}: good. {layout.title}: {bytemap.summary(layout)}")
+        if why := _unprintable(layout):
+            print(f"  A meter cannot print by it, but it can be read: {why}")
 
 
 def _unprintable(layout: Layout) -> str:
     """Why a meter cannot print by it; empty when it can."""
     try:
-        check_layout(layout)
+        check_for_new(layout)
     except LayoutError as problem:
         return str(problem)
     return ""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +27,10 @@ _BESIDE: Final = ("ca.pem", "psd.pem")
 """What is believed where `--ca` or `--psd` is not given: the certificate of that name beside the file."""
 _LONGEST: Final = 65536
 """Bytes of a file that may hold one payload."""
+_SHORTEST_HEX: Final = 40
+"""Hex digits that are taken for a payload and not for a name: those of IBI-Lite."""
+_TEXTS: Final = ("utf-8-sig", "utf-16")
+"""What hex digits may be written in: that of Windows' shell among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,30 +54,51 @@ class Found:
 def run_verify(options: argparse.Namespace) -> int:
     """`pes-sim verify FILE …`. 0 when every indicium is valid."""
     known = [layouts.load(options.layout)] if options.layout else None
-    results = [
-        (found, verify(found.payload, believed, known) if found.payload is not None else None)
-        for file in options.files
-        for believed in [trusted(options, file)]  # its certificates are read once for all pages
-        for found in read_file(file, options.dpi, options.expect, graded=options.grade)
-    ]
-    good = all(report is not None and report.verdict is Verdict.VALID for _, report in results)
-    if options.json:
-        print(json.dumps({"valid": good, "indicia": [_document(f, r) for f, r in results]}, indent=2))
-    else:
-        for found, report in results:
-            _show(found, report, options)
-        count = sum(report is not None and report.verdict is Verdict.VALID for _, report in results)
-        print(f"{count} of {len(results)} valid. Specimens: no valid postage, whatever the verdict.")
+    results: list[tuple[Found, Report | None]] = []
+    problems: list[tuple[Path, UsageError]] = []
+    for file in options.files:
+        believed = trusted(options, file)  # its certificates are read once for all pages
+        try:
+            for found in read_file(file, options.dpi, options.expect, graded=options.grade):
+                results.append((found, None if found.payload is None else verify(found.payload, believed, known)))
+        except UsageError as error:  # what the other files and the pages before it say is not lost
+            problems.append((file, error))
+    good = not problems and all(report is not None and report.verdict is Verdict.VALID for _, report in results)
+    if results:
+        _tell(options, good, results, problems)
+    console.raise_all([problem for _, problem in problems])
     return 0 if good else 1
 
 
+def _tell(
+    options: argparse.Namespace,
+    good: bool,
+    results: Sequence[tuple[Found, Report | None]],
+    problems: Sequence[tuple[Path, UsageError]],
+) -> None:
+    if options.json:
+        document = {
+            "valid": good,
+            "indicia": [_document(found, report) for found, report in results],
+            "unread": [{"file": str(file), "problem": problem.message} for file, problem in problems],
+        }
+        print(json.dumps(document, indent=2))
+        return
+    for found, report in results:
+        _show(found, report, options)
+    count = sum(report is not None and report.verdict is Verdict.VALID for _, report in results)
+    print(f"{count} of {len(results)} valid. Specimens: no valid postage, whatever the verdict.")
+
+
 def read_file(path: Path, dpi: int, expected: int = 1, *, graded: bool = False) -> Iterator[Found]:
-    """The payloads of a file: its bytes for a .bin, otherwise the symbols of its pages.
+    """The payloads of a file: its bytes for a .bin, otherwise the symbols of its pages. Hex digits may stand in place
+    of a file's name.
 
     `expected`: how many symbols there are on a page at least; `graded`: with an estimate of how good each print is.
     """
-    if path.suffix.lower() == ".bin":
-        yield Found(path, 1, read_bytes(path))
+    payload = _alone(path)
+    if payload is not None:
+        yield Found(path, 1, payload)
         return
     from pes_sim.indicium import grade, reading
     from pes_sim.preview import image
@@ -84,6 +110,16 @@ def read_file(path: Path, dpi: int, expected: int = 1, *, graded: bool = False) 
             yield Found(path, number, mark.payload, mark, _millimetres(mark, image.resolution(page)), estimate)
         if len(marks) < expected:
             yield Found(path, number, None, missing=expected - len(marks), expected=expected)
+
+
+def _alone(path: Path) -> bytes | None:
+    """The one payload of a .bin, or of hex digits in place of a file's name; None for a file of pages."""
+    if path.suffix.lower() == ".bin":
+        data = read_bytes(path)
+        digits = _in_hex(data)
+        return data if digits is None else digits
+    typed = os.fsencode(path)
+    return _in_hex(typed) if len(typed) >= _SHORTEST_HEX and not os.path.exists(path) else None
 
 
 def _millimetres(mark: Mark, resolution: tuple[float, float] | None) -> tuple[float, ...] | None:
@@ -232,14 +268,22 @@ def read_payload(text: str) -> bytes:
     """What a HEX|FILE argument holds. Raises `UsageError` for neither."""
     if os.path.exists(text):
         data = read_bytes(Path(text))
-        try:
-            return from_hex(data.decode("ascii"))
-        except (UnicodeDecodeError, PayloadError):
-            return data
+        digits = _in_hex(data)
+        if digits is None and data.isascii() and all(char.isprintable() or char.isspace() for char in data.decode()):
+            raise UsageError(f"{text} is text, but no hex digits", hint="0-9, a-f, blanks and line ends belong there")
+        return data if digits is None else digits
     try:
         return from_hex(text)
     except PayloadError as problem:
         raise UsageError(f"{text[:60]!r} is neither a file nor hex digits: {problem.message}") from None
+
+
+def _in_hex(data: bytes) -> bytes | None:
+    """What hex digits in a file say; None for a file of anything else."""
+    for encoding in _TEXTS:
+        with suppress(UnicodeDecodeError, PayloadError):
+            return from_hex(data.decode(encoding))
+    return None
 
 
 def _decoded(layout: Layout, payload: bytes, rows: list[Row]) -> dict[str, Any]:

@@ -75,9 +75,9 @@ def read_secrets(path: Path) -> dict[int, list[bytes]]:
 def from_hex(text: str) -> bytes:
     """Bytes from hex text; blanks and line ends do not matter. Raises `PayloadError` naming the first bad character."""
     digits = "".join(text.split())
-    for index, char in enumerate(digits):
-        if char not in "0123456789abcdefABCDEF":
-            raise PayloadError(f"not hex: {char!r} at character {index + 1}", hint="Only 0-9 and a-f belong there")
+    for index, char in enumerate(text, 1):
+        if char not in "0123456789abcdefABCDEF" and not char.isspace():
+            raise PayloadError(f"not hex: {char!r} at character {index}", hint="Only 0-9 and a-f belong there")
     if len(digits) % 2:
         raise PayloadError(f"{len(digits)} hex digits are no whole number of bytes", hint="Is one missing?")
     return bytes.fromhex(digits)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pes_sim.indicium.codings import CODINGS, Value
-from pes_sim.indicium.document import Document, Mistake
+from pes_sim.indicium.document import Document, Mistake, shown
 from pes_sim.indicium.signature import LENGTHS, MACS, SCHEMES
 from pes_sim.indicium.sizes import CAPACITY
 
@@ -47,6 +47,11 @@ _NEVER_CONSTANT: Final = frozenset(
     )
 )  # fmt: skip
 """What differs from device to device or from piece to piece: a constant there would be signed for what is not so."""
+_NOT_FIELDS: Final = {
+    "signature": "so the bytes after the fields are called",
+    "trailing": "so the bytes after the layout's end are called",
+}
+"""Names that mean something else wherever a payload is shown."""
 _MOST_VALUE: Final = 1 << 64
 _LONGEST: Final = 4096
 _MOST_FIELDS: Final = 256
@@ -190,7 +195,7 @@ def _constant(made: Field, row: Document) -> None:
     try:
         CODINGS[made.coding].make(made.length, made.values)[0](constant(made))
     except ValueError as problem:
-        row.note(("constant",), f"field {made.name}: constant {problem}, not {made.constant!r:.60}",
+        row.note(("constant",), f"field {made.name}: constant {problem}, not {shown(made.constant)}",
                  "Of a bytes field it is written in hex digits" if made.coding == "bytes" else "")  # fmt: skip
 
 
@@ -235,6 +240,8 @@ def _bases(definition: Definition, top: Document, rows: Sequence[Document], sign
 def _names(definition: Definition, top: Document, rows: Sequence[Document], signed: Document) -> None:
     seen: set[str] = set()
     for made, row in zip(definition.fields, rows, strict=True):
+        if made.name in _NOT_FIELDS:
+            row.note(("name",), f"{made.name} is no field's name: {_NOT_FIELDS[made.name]}", "Take another name")
         if made.name in seen and not row.bad("name"):
             row.note(("name",), f"two fields have one name: {made.name}")
         seen.add(made.name)
@@ -252,8 +259,8 @@ def _scheme(definition: Definition, top: Document, rows: Sequence[Document], sig
         signed.note(("length",), f"a signature of {scheme} has {text} bytes, not {length}")
     names = {made.name for made in definition.fields}
     missing = sorted(_CHECKED_BY.get(scheme, frozenset()) - names)
-    if missing and not any(row.bad("name") for row in rows):
-        signed.note(("scheme",), f"a {scheme} signature cannot be checked without the fields {', '.join(missing)}")
+    if missing and not top.bad("field") and not any(row.bad("name") for row in rows):
+        signed.note(("scheme",), f"a signature of {scheme} cannot be checked without the fields {', '.join(missing)}")
 
 
 def _writable(definition: Definition, top: Document, rows: Sequence[Document], signed: Document) -> None:

@@ -50,7 +50,7 @@ class Document:
         value = self._take(key, default)
         if value is None:
             return ""
-        if not isinstance(value, str) or len(value) > most or (not value and default is None):
+        if not isinstance(value, str) or len(value) > most or (not value.strip() and default is None):
             self._complain(key, f"a text of 1 to {most} characters")
             return ""
         if not value.isprintable():  # it is shown on terminals and in pictures, which a control character can upset
@@ -153,10 +153,18 @@ class Document:
         return value
 
     def _complain(self, key: str, wanted: str) -> None:
-        self.note((key,), self._at(f"{key} must be {wanted}, not {self._table[key]!r:.{_SHOWN}}"))
+        self.note((key,), self._at(f"{key} must be {wanted}, not {shown(self._table[key])}"))
 
     def _at(self, text: str) -> str:
         return f"{label(self.path)}: {text}" if self.path else text
+
+
+def shown(value: object) -> str:
+    """The beginning of a value as a message shows it, whatever a file may hold."""
+    try:
+        return f"{value!r:.{_SHOWN}}"
+    except (ValueError, RecursionError):  # Python writes no number of 5,000 digits, and no table 1,000 tables deep
+        return "something too large to be shown"
 
 
 def label(path: Path) -> str:

@@ -27,6 +27,8 @@ __all__ = ["BUILT_IN", "SPECIMEN_PROVIDER", "Indicium", "Layout", "Packer", "Row
 
 BUILT_IN: Final = ("imi_min", "imi_std", "imi_max", "withdrawal", "ibi_specimen", "ibi", "ibi_lite")
 LONGEST_FILE: Final = 1 << 17
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+"""Some editors write it before UTF-8. TOML 1.0 has no place for it, and it stands for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ _UNITS: Final[Mapping[str, Callable[[int], str]]] = {"mills": dollars, "1/100 oz
 class Layout:
     """A compiled layout. Make one with `load` or `builtin`."""
 
-    def __init__(self, document: object, where: str, text: str = "") -> None:
+    def __init__(self, document: object, where: str, text: str | None = None) -> None:
         """`where`: the file's name, for errors; `text`: what stands in it, so that they can name the line.
 
         Raises `LayoutError` with the first mistake, and how many there are.
@@ -106,8 +108,9 @@ class Layout:
         """The fields of `payload`. Raises `PayloadError` naming the field in which a short one ends."""
         if len(payload) < self.length:
             name, start, end = self._field_at(len(payload))
+            place = f"byte {start}" if end == start + 1 else f"bytes {start} to {end - 1}"
             raise PayloadError(
-                f"truncated: the payload ends in field {name} (bytes {start} to {end}), "
+                f"truncated: the payload ends in field {name} ({place}), "
                 f"{len(payload)} of {self.length} bytes",
                 field=name, length=len(payload), expected=self.length,
             )  # fmt: skip
@@ -147,9 +150,9 @@ def _codec(row: Field) -> tuple[str, int, int, Encode, Decode]:
     return row.name, row.offset, row.offset + row.length, encode, decode
 
 
-def located(mistakes: Iterable[Mistake], text: str) -> list[Mistake]:
+def located(mistakes: Iterable[Mistake], text: str | None) -> list[Mistake]:
     """The mistakes with their lines, in the order of these. Without a text they stay as they are."""
-    if not text:
+    if text is None:
         return list(mistakes)
     known = lines.places(text)
     found = (mistake._replace(line=lines.line_of(mistake.path, known)) for mistake in mistakes)
@@ -189,12 +192,15 @@ def examine(path: Path) -> tuple[Layout | None, list[Mistake]]:
         raise LayoutError(f"{path}: cannot be read: {problem.strerror}") from None
     if len(data) > LONGEST_FILE:
         raise LayoutError(f"{path}: more than {LONGEST_FILE} bytes are no layout", hint="A layout has some thousand")
-    text = data.decode("utf-8", errors="replace")
     try:
-        document = tomllib.loads(data.decode("utf-8"))
+        text = data.removeprefix(_BYTE_ORDER_MARK).decode("utf-8")
     except UnicodeDecodeError as problem:
         line = data.count(b"\n", 0, problem.start) + 1
         return None, [Mistake((), "not a TOML file: it is not UTF-8 text", "Save it as UTF-8", line)]
+    if found := lines.too_much(text):
+        return None, [found]
+    try:
+        document = tomllib.loads(text)
     except (ValueError, RecursionError) as problem:
         return None, [
             Mistake((), f"not a TOML file: {problem}", "Correct this first", lines.line_of_error(problem, text))

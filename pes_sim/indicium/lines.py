@@ -1,6 +1,7 @@
 """On which line of a TOML text each key stands. The standard library's parser does not say.
 
-Only for text that this parser has taken: what is a string, a bracket or a comment is then plain to see.
+Only for text that this parser has taken: what is a string, a bracket or a comment is then plain to see. `too_much` is
+for text before it.
 """
 
 from __future__ import annotations
@@ -10,13 +11,19 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from pes_sim.indicium.document import Path
+from pes_sim.indicium.document import Mistake, Path
 
 _TOKEN: Final = re.compile(
     r'"""(?:\\.|[^\\])*?"""+|' r"'''.*?'''+|" r'"(?:\\.|[^"\\])*"|' r"'[^']*'|#[^\n]*|[\[\]{}=\n]|[^\[\]{}=\n\"'#]+",
     re.DOTALL,
 )
 _AT_LINE: Final = re.compile(r"at line (\d+)")
+_TOO_MUCH: Final = (
+    (re.compile(r"[0-9A-Fa-f_]{1000}"), "a number of 1,000 digits or more"),
+    (re.compile(r"""(?:\.[ \t]*(?:"[^"\n]*"|'[^'\n]*'|[\w-]++)[ \t]*){32}"""), "a key of more than 32 parts"),
+    (re.compile(r"(?:[\[{][^\[\]{}]*+){32}"), "brackets within brackets, 32 deep or more"),
+)
+"""The parser takes minutes and gigabytes for some of it, and it can be too large to be shown."""
 
 
 def places(text: str) -> dict[Path, int]:
@@ -37,6 +44,15 @@ def places(text: str) -> dict[Path, int]:
         for place in _prefixes((), inside):
             found.setdefault(place, line)
     return found
+
+
+def too_much(text: str) -> Mistake | None:
+    """The first thing in a text that no layout needs and the parser had better not see."""
+    found = [(at.start(), what) for form, what in _TOO_MUCH if (at := form.search(text))]
+    if not found:
+        return None
+    start, what = min(found)
+    return Mistake((), f"not a TOML file of a layout: {what}", "Correct this first", text.count("\n", 0, start) + 1)
 
 
 def line_of(place: Path, known: Mapping[Path, int]) -> int:

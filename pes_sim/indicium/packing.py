@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from pes_sim.errors import LayoutError
 from pes_sim.indicium.codings import Encode, Value
+from pes_sim.indicium.definition import FIRST_IMI_VERSION
 
 if TYPE_CHECKING:
     from pes_sim.indicium.layout import Layout
@@ -23,7 +24,9 @@ class Packer:
             raise LayoutError(f"layout {layout.name} is read-only", hint="This construct is read here, never made")
         self._layout = layout
         self._fixed = fixed = {**fixed, **layout.constants}
-        self._from_first_byte = not layout.versions
+        self._places = [1] if layout.versions else [1, 0]
+        if layout.versions and layout.versions.start < FIRST_IMI_VERSION:
+            self._places.append(6)
         self._parts: list[bytes] = []
         self._rest: list[tuple[int, str, Encode]] = []
         for index, (name, _, _, encode, _) in enumerate(layout.codecs):
@@ -49,13 +52,13 @@ class Packer:
             unknown = sorted(set(values) - {name for _, name, _ in self._rest})
             raise LayoutError(f"layout {self._layout.name} has no field {', '.join(unknown)}")
         packed = b"".join(parts)
-        if packed[1:3] in REAL_PROVIDERS or (self._from_first_byte and packed[:2] in REAL_PROVIDERS):
-            # Where IMI has the provider, or a withdrawal, whatever this layout calls the field.
-            at = 1 if packed[1:3] in REAL_PROVIDERS else 0
-            raise LayoutError(
-                f"bytes {at} and {at + 1} would read as the real provider {packed[at : at + 2].decode()}",
-                hint="Put another field there, or the provider ID",
-            )
+        for at in self._places:
+            # Where IMI has the provider, or a withdrawal, or IBI, whatever this layout calls the field.
+            if packed[at : at + 2] in REAL_PROVIDERS:
+                raise LayoutError(
+                    f"bytes {at} and {at + 1} would read as the real provider {packed[at : at + 2].decode()}",
+                    hint="Put another field there, or the provider ID",
+                )
         return packed
 
 

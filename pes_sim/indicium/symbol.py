@@ -3,9 +3,9 @@
 Three rules:
 
 * A symbol is one Base 256 segment without an ECI, in a square of the size asked for, whatever the content.
-* `writing` writes that. libdmtx, which can be made to, is the second opinion: the same modules, at twice the time and
-  with a shared library. zxing-cpp picks the compaction byte by byte and has no switch for it, so as a writer it is the
-  third: same size, same payload, other codewords.
+* `writing` writes that. libdmtx, which can be made to, is the second opinion: the same modules, in half as long again
+  and with a shared library. zxing-cpp picks the compaction byte by byte and has no switch for it, so as a writer it is
+  the third: same size, same payload, other codewords.
 * Who wrote a symbol does not read it: zxing-cpp reads, and libdmtx is the second opinion again.
 
 Source of sizes and capacities: ISO/IEC 16022, table 7.

@@ -14,7 +14,7 @@ from pes_sim.indicium import layout as layouts
 from pes_sim.psd.fields import BY_NAME, check
 from pes_sim.psd.manufacture import check_profile
 from pes_sim.psd.owned import quoted, read_regular
-from pes_sim.psd.piece import check_layout, signing
+from pes_sim.psd.piece import check_for_new, signing
 from pes_sim.psd.policy import Regime
 from pes_sim.psd.profile import Profile
 
@@ -60,7 +60,7 @@ def check_new(config: MeterConfig, departments: Mapping[str, str], start: int | 
     for code in departments:
         check(BY_NAME["reference"], code.encode())
     layout = layouts.load(config.layout)
-    check_layout(layout)
+    check_for_new(layout, config.psd_serial)
     check_profile(Profile(config.profile), signing(layout).curve)
     first, last = (parse_iso(day) for day in _STARTS)
     if start is not None and not first <= start <= last:

@@ -20,6 +20,7 @@ from pes_sim.indicium.layout import SPECIMEN_PROVIDER, Layout, Packer
 from pes_sim.indicium.signature import LENGTHS
 from pes_sim.psd.keys import Curve, Slot
 from pes_sim.psd.registers import Registers
+from pes_sim.psd.state import RELEASED
 
 DATE_ADVANCE_DAYS: Final = 30
 """A printed date may lie this far ahead (a vendor's manual for a US meter; the IMI-PC's own limit is not public)."""
@@ -171,6 +172,11 @@ _PLAIN: Final = len(ASKED) + 1
 """Fields of a request that asks for nothing besides: those, and the reference."""
 
 
+_DRAWN_SERIAL: Final = 9_999_999
+_DRAWN_CERTIFICATE: Final = 10_000_000
+"""Numbers as large as those that are drawn for a new device; certificates' are drawn from 24 bits."""
+
+
 class Signing(NamedTuple):
     """How a layout's indicia are signed: the key's curve and slot, the algorithm ID, and the signature's length.
 
@@ -205,14 +211,26 @@ def signing(layout: Layout) -> Signing:
 
 
 def check_layout(layout: Layout) -> None:
-    """Raises `LayoutError` unless a device can print by `layout`: before it is made, not at its first debit."""
+    """Raises `LayoutError` unless some device can print by `layout`."""
+    _check(layout, psd_serial=1, certificate_serial=1, software_id=1)
+
+
+def check_for_new(layout: Layout, psd_serial: int = _DRAWN_SERIAL) -> None:
+    """Raises `LayoutError` unless a new device can print by `layout`: before it is made, not at its first debit."""
+    _check(layout, psd_serial=psd_serial, certificate_serial=_DRAWN_CERTIFICATE, software_id=RELEASED.software_id)
+
+
+def _check(layout: Layout, *, psd_serial: int, certificate_serial: int, software_id: int) -> None:
     missing = [name for name in ASKED if name not in {row.name for row in layout.fields}]
     if layout.writable and missing:
         raise LayoutError(
             f"layout {layout.name} has no field {', '.join(missing)}",
             hint=f"A device prints these in any order, whatever else: {', '.join(ASKED)}",
         )
-    printer = Printer(layout, psd_serial=1, certificate_serial=1, origin_zip="20260", software_id=1)
+    printer = Printer(
+        layout,
+        psd_serial=psd_serial, certificate_serial=certificate_serial, origin_zip="20260", software_id=software_id,
+    )  # fmt: skip
     unfilled = [row.name for row in layout.fields if row.name not in printer.filled]
     if unfilled:
         raise LayoutError(

@@ -260,10 +260,14 @@ def _write_all(fd: int, data: bytes, offset: int) -> None:
 
 
 def write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Replaces a small file so that a cut leaves the old one or the new one, durably. Raises `StorageFailed`."""
+    """Replaces a small file so that a cut leaves the old one or the new one, durably. Raises `StorageFailed`, also for
+    what is there and no file: root could put one in the place of a device such as /dev/full.
+    """
     # Its name can be neither foreseen nor shared; O_EXCL refuses whatever is there all the same, a link included.
     temporary = f".{os.urandom(8).hex()}.tmp"
     with errors("write", path):
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise StorageFailed(f"cannot write {path}: it is a device or a pipe", hint="Give the name of a file")
         directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

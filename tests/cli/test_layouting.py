@@ -72,6 +72,14 @@ def test_a_layout_is_shown_as_json_too(cli: Cli, tmp_path: Path) -> None:
     assert json.loads(cli("layout", "show", "withdrawal", "--json").out)["versions"] == []
 
 
+def test_a_picture_does_not_take_the_layouts_own_place(cli: Cli, tmp_path: Path) -> None:
+    path = changed(tmp_path / "mine.toml")
+    text = path.read_text()
+    result = cli("layout", "show", path, "--svg", tmp_path / "." / "mine.toml")
+    assert (result.code, result.complaint()[0]) == (2, f"pes-sim: {path} is read here, and would be replaced")
+    assert path.read_text() == text
+
+
 def test_an_unknown_layout_is_answered_with_the_known_ones(cli: Cli) -> None:
     result = cli("layout", "show", "imi")
     assert result.code == 2
@@ -145,6 +153,38 @@ def test_mistakes_as_json(cli: Cli, tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_a_usage_error(cli: Cli, tmp_path: Path) -> None:
     result = cli("layout", "check", tmp_path / "none.toml")
     assert (result.code, "cannot be read" in result.complaint()[0]) == (2, True)
+
+
+def test_a_file_that_is_not_there_does_not_hide_the_mistakes_of_the_others(cli: Cli, tmp_path: Path) -> None:
+    path = changed(tmp_path / "mine.toml", ("length = 64", "length = 63"))
+    result = cli("layout", "check", tmp_path / "none.toml", path, tmp_path, VENDOR)
+    assert (result.code, len(complaints(result, path))) == (2, 1)
+    assert f"{VENDOR}: good. " in result.out
+    assert result.err.splitlines() == [
+        f"pes-sim: {tmp_path / 'none.toml'}: cannot be read: No such file or directory",
+        f"pes-sim: {tmp_path}: cannot be read: Is a directory",
+    ]
+    document = json.loads(cli("layout", "check", tmp_path / "none.toml", path, "--json").out)
+    assert [row["file"] for row in document] == [str(path)]
+
+
+@pytest.mark.parametrize("name", ["psd_serial", "certificate_serial", "software_id"])
+def test_a_meter_is_not_made_by_a_layout_without_room_for_its_numbers(cli: Cli, tmp_path: Path, name: str) -> None:
+    head, tail = (FILES / "imi_std.toml").read_text().split(f'name = "{name}"')
+    offset = int(tail.split("offset = ")[1].split("\n")[0])
+    small = tail.replace("length = 4", "length = 1", 1)
+    rest = {"name": "filler", "offset": offset + 1, "length": 3, "coding": "bytes", "meaning": "Nothing",
+            "basis": "assumed", "constant": "000000"}  # fmt: skip
+    field, fence, more = small.partition("\n[[")
+    filler = "".join(f"{key} = {json.dumps(value)}\n" for key, value in rest.items())
+    (tmp_path / "x.toml").write_text(f'{head}name = "{name}"{field}\n[[field]]\n{filler}{fence}{more}')
+    checked = cli("layout", "check", tmp_path / "x.toml")
+    assert (checked.code, f"A meter cannot print by it, but it can be read: {name} must be" in checked.out) == (0, True)
+    made = cli("meter", "new", tmp_path / "m", "--layout", tmp_path / "x.toml")
+    assert (made.code, made.complaint()[0].startswith(f"pes-sim: {name} must be a whole number from 0 to 255")) == (
+        2, True
+    )  # fmt: skip
+    assert not (tmp_path / "m").exists()
 
 
 # From a new meter to the verdict

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pes_sim.cli import main
+from pes_sim.cli.verifying import read_file
 from pes_sim.entropy import SystemEntropy
+from pes_sim.errors import UsageError
 from pes_sim.indicium import layout
 from pes_sim.preview import image
 from pes_sim.provider.pki import Pki, pem
@@ -78,6 +80,22 @@ def test_what_was_printed_is_valid_as_pdf_as_picture_and_as_bytes(cli: Cli, prin
         f"{printed.bin} page 1: valid: $0.74, 2026-01-05, PSD 1234567",
         "4 of 4 valid. Specimens: no valid postage, whatever the verdict.",
     ]
+
+
+def test_hex_digits_may_stand_in_place_of_a_files_name(
+    cli: Cli, printed: Printed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # with the certificates
+    digits = printed.payload.hex()
+    for text in (digits, digits.upper(), f"{digits[:100]} {digits[100:]}", digits + "00" * 200):
+        assert verdict(cli, Path(text)) == ("valid" if len(text) < 300 else "wrong_length")
+    assert verdict(cli, Path(IBI_LITE.hex())) == "unknown_scheme"
+    assert "cannot be read: No such file" in cli("verify", "abcdef12").complaint()[0]
+    assert "cannot be read: No such file" in cli("verify", digits[:200] + "0x").complaint()[0]
+    with pytest.raises(UsageError, match="cannot be read: No such file"):
+        list(read_file(Path("\udcff" * 40), 300))  # a name that is no UTF-8
+    (tmp_path / digits).write_bytes(b"")
+    assert "is empty" in cli("verify", digits).complaint()[0]  # a file of that name comes first
 
 
 def test_as_json_every_check_is_there(cli: Cli, printed: Printed) -> None:
@@ -160,6 +178,18 @@ def test_without_a_certificate_there_is_no_verdict_on_the_signature(cli: Cli, pr
     (tmp_path / "psd.pem").unlink()
     assert verdict(cli, printed.bin) == "no_certificate"
     assert "Give --ca ca.pem and --psd psd.pem" in cli("verify", printed.bin).out
+
+
+@pytest.mark.parametrize("option", ["--ca", "--psd"])
+def test_a_certificate_that_is_named_is_read_also_where_the_other_is_missing(
+    cli: Cli, printed: Printed, tmp_path: Path, option: str
+) -> None:
+    (tmp_path / "ca.pem").unlink()
+    (tmp_path / "psd.pem").unlink()
+    result = cli("verify", printed.bin, option, tmp_path / "none.pem")
+    assert (result.code, result.complaint()) == (
+        2, [f"pes-sim: {tmp_path / 'none.pem'} cannot be read: No such file or directory"]
+    )  # fmt: skip
 
 
 ALTERED = {
@@ -282,6 +312,32 @@ def test_a_file_that_cannot_be_read_is_named(
         assert says in result.complaint()[0]
 
 
+def test_a_file_that_cannot_be_read_does_not_hide_what_the_others_say(
+    cli: Cli, printed: Printed, tmp_path: Path
+) -> None:
+    (tmp_path / "empty.png").write_bytes(b"")
+    files = [tmp_path / "none.png", printed.bin, tmp_path / "empty.png", printed.png]
+    result = cli("verify", *files)
+    assert (result.code, result.out.splitlines()[-1].split(".")[0]) == (2, "2 of 2 valid")
+    assert [line for line in result.err.splitlines() if not line.startswith("  ")] == [
+        f"pes-sim: {tmp_path / 'none.png'} cannot be read: No such file or directory",
+        f"pes-sim: {tmp_path / 'empty.png'} is empty",
+    ]
+    document = json.loads(cli("verify", *files, "--json").out)
+    assert (document["valid"], len(document["indicia"])) == (False, 2)
+    assert [row["file"] for row in document["unread"]] == [str(files[0]), str(files[2])]
+    assert document["unread"][1]["problem"].endswith("empty.png is empty")
+
+
+def test_the_pages_before_a_damaged_one_are_told(cli: Cli, printed: Printed, tmp_path: Path) -> None:
+    with Image.open(printed.png) as page:
+        page.save(tmp_path / "two.tif", save_all=True, append_images=[page.rotate(90)])
+    (tmp_path / "cut.tif").write_bytes((tmp_path / "two.tif").read_bytes()[:-20_000])
+    result = cli("verify", tmp_path / "cut.tif")
+    assert (result.code, "page 1: valid" in result.out) == (2, True)
+    assert "page 2 is damaged" in result.err
+
+
 def test_a_file_without_an_end_is_not_read_to_its_end(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "zero.bin").symlink_to("/dev/zero")
     assert "has more than 65536 bytes" in cli("verify", tmp_path / "zero.bin").complaint()[0]
@@ -378,6 +434,21 @@ def test_a_file_may_hold_the_payload_or_hex_digits(cli: Cli, tmp_path: Path, mon
     assert decoded(cli, "ff")["layout"] == "ibi"  # a file of that name comes first
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_hex_digits_may_be_written_as_windows_does(cli: Cli, printed: Printed, encoding: str) -> None:
+    mark = "\ufeff" if encoding.endswith("e") else ""
+    printed.bin.write_bytes(f"{mark}{printed.payload.hex()}\r\n".encode(encoding))
+    assert decoded(cli, printed.bin)["layout"] == "imi_std"
+    assert verdict(cli, printed.bin) == "valid"
+
+
+@pytest.mark.parametrize("text", ["0x{}", "{}:", "payload {}\n", "\t{}, "])
+def test_a_file_of_other_text_is_not_taken_for_a_payload(cli: Cli, printed: Printed, text: str) -> None:
+    printed.bin.write_text(text.format(printed.payload.hex()))
+    result = cli("decode", printed.bin)
+    assert (result.code, result.complaint()[0]) == (2, f"pes-sim: {printed.bin} is text, but no hex digits")
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -391,7 +462,7 @@ def test_a_file_may_hold_the_payload_or_hex_digits(cli: Cli, tmp_path: Path, mon
         ("no/such/file.bin", "'no/such/file.bin' is neither a file nor hex digits"),
         ("/", "/ cannot be read: Is a directory"),
         ("cb" * 114, "unknown indicia version 203"),
-        ("ca", "truncated: the payload ends in field provider_id (bytes 1 to 3), 1 of 114 bytes"),
+        ("ca", "truncated: the payload ends in field provider_id (bytes 1 to 2), 1 of 114 bytes"),
         ("ca" * 113, "truncated: the payload ends in field signature"),
         ("z" * 100_000, "is neither a file nor hex digits"),
     ],

@@ -73,7 +73,8 @@ def test_a_file_of_keys_or_a_certificate_without_end_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"), [("abc", "3 hex digits"), ("0g", "'g' at character 2"), ("٠٠", "not hex")]
+    ("text", "complaint"),
+    [("abc", "3 hex digits"), ("0g", "'g' at character 2"), ("0a\n 0g", "'g' at character 6"), ("٠٠", "not hex")],
 )
 def test_text_that_is_not_hex_is_refused_with_the_place(text: str, complaint: str) -> None:
     with pytest.raises(PayloadError, match=complaint):

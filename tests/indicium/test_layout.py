@@ -163,10 +163,12 @@ def test_a_truncated_payload_says_in_which_field_it_ends() -> None:
 @pytest.mark.parametrize("sample", VECTORS, ids=lambda sample: sample["name"])
 def test_a_real_sample_that_is_cut_off_says_in_which_field_it_ends(sample: dict[str, Any]) -> None:
     layout, payload = builtin(sample["layout"]), bytes.fromhex(sample["hex"])
-    ends = [(f.offset + f.length, f.name) for f in layout.fields] + [(layout.length, "signature")]
+    ends = [(f.offset, f.offset + f.length, f.name) for f in layout.fields]
+    ends.append((layout.signed_length, layout.length, "signature"))
     for length in range(layout.length):
-        name = next(name for end, name in ends if length < end)
-        with pytest.raises(PayloadError, match=rf"ends in field {name} \(bytes \d+ to \d+\), {length} of") as caught:
+        start, last, name = next((start, end - 1, name) for start, end, name in ends if length < end)
+        place = f"byte {start}" if start == last else f"bytes {start} to {last}"
+        with pytest.raises(PayloadError, match=rf"ends in field {name} \({place}\), {length} of") as caught:
             layout.unpack(payload[:length])
         assert caught.value.detail["field"] == name
     assert layout.unpack(payload).signed == payload[: layout.signed_length]
@@ -186,6 +188,19 @@ def test_a_layout_that_hides_a_real_provider_behind_another_name_packs_nothing()
     layout.pack({**VALUES, "model_id": "08"})
     with pytest.raises(LayoutError, match="bytes 1 and 2 would read as the real provider 07"):
         layout.pack({**VALUES, "model_id": "07"})
+
+
+def test_a_legacy_layout_may_not_have_a_real_provider_where_ibi_has_it() -> None:
+    changed = document() | {"construct": "VENDOR", "versions": [50, 50]}
+    changed["signature"] |= {"scheme": "dsa-1024-sha1", "length": 40}
+    changed["field"][3].update(name="mark", coding="bytes")
+    changed["field"][5].update(name="psd_serial")
+    changed["field"].append(changed["field"][5] | {"name": "certificate_serial", "offset": 50})
+    layout = Layout(changed, "vendor.toml")
+    values = {**VALUES, "indicia_version": 50}
+    layout.pack({**values, "mark": b"\x0008\x00"})
+    with pytest.raises(LayoutError, match="bytes 6 and 7 would read as the real provider 07"):
+        layout.pack({**values, "mark": b"\x0007\x00"})
 
 
 def test_a_layout_without_versions_may_not_begin_with_a_real_provider_either() -> None:
@@ -417,7 +432,21 @@ BAD: list[tuple[str, Callable[[dict[str, Any]], object]]] = [
     ("the line '}' cannot be filled", lambda d: d.update(text=["{postage}", "}"])),
     ("the line 'a|b|c' cannot be filled", lambda d: d.update(text=["{postage}", "a|b|c"])),
     ("leaves out {postage}. An indicium shows its amount", lambda d: d.update(text=["{date}"])),
+    ("title must be a text of 1 to 120 characters, not ' '", lambda d: d.update(title=" ")),
+    ("signature is no field's name: so the bytes after the fields", lambda d: d["field"][2].update(name="signature")),
+    ("trailing is no field's name: so the bytes after the layout", lambda d: d["field"][2].update(name="trailing")),
+    ("field 1: offset must be .*, not something too large", lambda d: d["field"][0].update(offset=10**5000)),
+    ("versions must be .*, not something too large", lambda d: d.update(versions=[1, 10**5000])),
+    ("constant must be .*, not something too large", lambda d: d["field"][15].update(constant=10**5000)),
+    ("title must be .*, not something too large", lambda d: d.update(title=_nested(5000))),
 ]
+
+
+def _nested(depth: int) -> object:
+    table: object = 1
+    for _ in range(depth):
+        table = {"a": table}
+    return table
 
 
 @pytest.mark.parametrize(("complaint", "change"), BAD, ids=[complaint for complaint, _ in BAD])
@@ -465,6 +494,11 @@ def test_a_file_of_ones_own_is_loaded_by_its_path(tmp_path: Path) -> None:
         (b"a = " + b"[" * 5000, "not a TOML file"),
         (b'a = 1\ntitle = """\n', "line 2: not a TOML file"),
         (b"a = 1\nb = \xff", "line 2: not a TOML file: it is not UTF-8 text"),
+        (b"a = 1\nb = 0x" + b"f" * 5000, "line 2: not a TOML file of a layout: a number of 1,000 digits or more"),
+        (b"a = 1\nb = " + b"9" * 5000, "line 2: not a TOML file of a layout: a number of 1,000 digits or more"),
+        (b"\n\na" + b".a" * 60_000 + b" = 1", "line 3: not a TOML file of a layout: a key of more than 32 parts"),
+        (b"a = 1\nb = " + b"[" * 300 + b"]" * 300, "line 2: not a TOML file of a layout: brackets within brackets"),
+        (b"", "mine.toml, line 1: name is missing"),
         (b"#" * 140_000, "more than 131072 bytes are no layout"),
         (None, "cannot be read"),
     ],
@@ -476,6 +510,18 @@ def test_a_file_that_is_no_layout_is_named(tmp_path: Path, content: bytes | None
     with pytest.raises(LayoutError, match=complaint) as caught:
         load(str(path))
     assert "mine.toml" in caught.value.message
+
+
+def test_a_byte_order_mark_before_a_file_stands_for_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + (FILES / "imi_std.toml").read_bytes())
+    assert load(str(path)).name == "imi_std"
+
+
+def test_without_its_fields_a_layout_is_not_told_what_these_would_do(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text((FILES / "imi_std.toml").read_text().split("[[field]]")[0])
+    found = layouts.examine(tmp_path / "mine.toml")[1]
+    assert [mistake.text for mistake in found] == ["field is missing"]
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pes_sim.indicium.lines import line_of, line_of_error, places
+from pes_sim.indicium.lines import line_of, line_of_error, places, too_much
 
 TEXT = '''\
 # name = "not this one"
@@ -86,6 +86,24 @@ def test_a_text_that_is_no_toml_has_its_mistake_on_a_line(text: str, line: int) 
     except ValueError as found:
         problem = found
     assert line_of_error(problem, text) == line
+
+
+ALMOST = ["9" * 999, "a" + ".a" * 31 + " = 1", "[" * 31 + "]" * 31, "a.\"b c\".'d' = [[1], [2]]", "a.b\n" * 99]
+
+
+@pytest.mark.parametrize("text", ALMOST)
+def test_what_is_long_is_not_too_much(text: str) -> None:
+    assert too_much(text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["9" * 1000, "0x" + "F_" * 500, "a" + ' . "b c"' * 32, "[" + "{a=[" * 16, "a" * 10**6, ".a" * 10**5, "['" * 10**5],
+)
+def test_of_what_is_too_much_the_first_is_told_by_its_line(text: str) -> None:
+    found = too_much(f"a = 1\nb = {text}\n{'.a' * 99}\n")
+    assert found is not None
+    assert found.line == 2
 
 
 words = st.text("abz_-09", min_size=1, max_size=4)

@@ -89,6 +89,17 @@ def test_no_file_of_a_meter_is_replaced(cli: Cli, meter: Path, tmp_path: Path, n
     assert cli("preview", "--out", meter / "a.pdf").code == 0
 
 
+@pytest.mark.parametrize("name", ["meter.json", "psd/master.key", "provider/provider.sqlite"])
+def test_nor_is_one_from_within_its_directory(
+    cli: Cli, meter: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir((meter / name).parent)
+    before = (meter / name).read_bytes()
+    complaint = cli("preview", "--format", "pdf", "--out", Path(name).name).complaint()
+    assert complaint[0] == f"pes-sim: {Path(name).name} is a meter's own file, and would be replaced"
+    assert (meter / name).read_bytes() == before
+
+
 def test_a_slogan_and_a_logo_have_one_place(cli: Cli, tmp_path: Path) -> None:
     logo = png(tmp_path / "logo.png")
     assert "have the same place" in preview(cli, tmp_path, "--logo", logo, "--slogan", "Hello")[0]

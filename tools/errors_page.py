@@ -76,8 +76,8 @@ VERDICTS: Final[Mapping[str, str]] = {
     "bad_redate": "A date correction that corrects nothing: the mailpiece has one already, bears no postage yet, or a "
     "later date. Scan what it corrects first, both with one `--mailpiece`",
     "bad_correction": "An amount correction that is dated before the postage that it adds to. Print one of today",
-    "no_rate": "Its weight is none that the rate table has for its class, or its class is none of its layout's; or so it "
-    "is with another indicium on its mailpiece. Give the table or the layout that has it: `--rates`, `--layout`",
+    "no_rate": "Its weight is none that the rate table has for its class, or its class is none of its layout's; or so "
+    "it is with another indicium on its mailpiece. Give the table or the layout that has it: `--rates`, `--layout`",
     "short_paid": "It bears less than the rate. Print the rest as an amount correction, and scan both with one "
     "`--mailpiece`; so is a date correction scanned with what it corrects, as by itself it pays nothing",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -66,6 +67,23 @@ def test_a_file_of_ones_own_is_no_obstacle_in_a_sticky_directory(tmp_path: Path)
     (tmp_path / "a").touch()
     tmp_path.chmod(0o1777)
     assert placing.obstacle(tmp_path / "a") == ""
+
+
+@pytest.mark.parametrize(
+    ("user", "obstacle"), [(0, ""), (7, ""), (8, ""), (9, "it belongs to user 8, and only they may replace it")]
+)
+def test_in_a_sticky_directory_root_its_owner_and_the_files_owner_may_replace_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: int, obstacle: str
+) -> None:
+    (tmp_path / "a").touch()
+    tmp_path.chmod(0o1777)
+
+    def owned(path: Path) -> os.stat_result:
+        return os.stat_result((*os.stat(path)[:4], 7 if path == tmp_path else 8, *os.stat(path)[5:]))
+
+    monkeypatch.setattr(placing, "os", SimpleNamespace(stat=owned, lstat=owned, geteuid=lambda: user))
+    assert placing.obstacle(tmp_path / "a").startswith(obstacle)
+    assert bool(placing.obstacle(tmp_path / "a")) == bool(obstacle)
 
 
 def test_a_name_that_no_file_can_have_is_an_obstacle(tmp_path: Path) -> None:

@@ -202,7 +202,8 @@ def test_a_base_that_counts_already_is_no_correction_of_what_another_psd_added_l
     base, other = piece(10, 700, 700), {"psd_serial": SERIAL + 1, "certificate_serial": ANOTHERS}
     desk.scan(base, day=days(1), mailpiece="m")
     assert desk.scan(piece(5, 40, 40, 1, **other), day=days(1), mailpiece="m").verdict is ACCEPTED
-    assert desk.scan(base, day=days(1), mailpiece="m").verdict is ACCEPTED
+    again = desk.scan(base, day=days(1), mailpiece="m")
+    assert (again.verdict, finding(again, "correction").note) == (ACCEPTED, "it counts for this mailpiece already")
 
 
 def test_a_redate_that_was_read_before_its_base_is_the_one_that_is_allowed(desk: Desk) -> None:
@@ -278,6 +279,7 @@ def test_a_redate_that_was_read_alone_is_accepted_with_what_it_corrects(desk: De
     for name, payload in (("base", base), ("redate", redate)):
         said = desk.scan(payload, id_=name if again else "", mailpiece="m")
         assert said.verdict is ACCEPTED
+    assert "it bears no postage" in finding(said, "correction").note
     assert [desk.scan(payload).verdict for payload in (base, redate)] == [DUPLICATE] * 2
 
 

@@ -74,8 +74,8 @@ def test_no_file_that_is_read_is_replaced(cli: Cli, tmp_path: Path, numbered: bo
     words = ("preview", tmp_path / "p.jsonl", "--format", "pdf", "--out", tmp_path / "p.jsonl")
     assert "is read here" in cli(*words).complaint()[0]
     (tmp_path / "mine.toml").touch()
-    words = ("preview", PAYLOAD, "--layout", tmp_path / "mine.toml", "--format", "pdf", "--out", tmp_path / "mine.toml")
-    assert "is read here" in cli(*words).complaint()[0]
+    mine = ("--layout", tmp_path / "mine.toml", "--format", "pdf", "--out", tmp_path / "mine.toml")
+    assert "is read here" in cli("preview", PAYLOAD, *mine).complaint()[0]
     (tmp_path / "p.png").write_bytes(bytes.fromhex(PAYLOAD))
     assert "is read here" in cli("symbol", tmp_path / "p.png", "--out", tmp_path / "p.png").complaint()[0]
 

@@ -71,13 +71,15 @@ VERDICTS: Final[Mapping[str, str]] = {
     "bad_date": "What it bears as its date is no date",
     "future_dated": "It is dated further ahead than any meter prints. Look at the meter's clock, and at `--date`",
     "too_early": "It is dated ahead. Hand it in on its day",
-    "stale": "It is dated too long ago. Redate it, and scan both with one `--mailpiece`",
+    "stale": "It is dated too long ago, or adds postage to a mailpiece that is. Redate it once, and scan all that it "
+    "bears with one `--mailpiece`",
     "bad_redate": "A date correction that corrects nothing: the mailpiece has one already, bears no postage yet, or a "
     "later date. Scan what it corrects first, both with one `--mailpiece`",
     "bad_correction": "An amount correction that is dated before the postage that it adds to. Print one of today",
-    "no_rate": "No rate table has its class, weight or day. Give the table that has: `--rates`",
+    "no_rate": "Its weight is none that the rate table has for its class, or its class is none of its layout's; or so "
+    "it is with another indicium on its mailpiece. Give the table or the layout that has it: `--rates`, `--layout`",
     "short_paid": "It bears less than the rate. Print the rest as an amount correction, and scan both with one "
-    "`--mailpiece`",
+    "`--mailpiece`; so is a date correction scanned with what it corrects, as by itself it pays nothing",
 }
 """What a verdict means, and what to do."""
 

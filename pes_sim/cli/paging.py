@@ -56,7 +56,8 @@ def check_out(out: Path, *read: Path | str | None) -> None:
     for place in (out, *placing.already_numbered(out)):
         if any(source and os.path.exists(source) and _is_same(place, source) for source in read):
             raise UsageError(f"{place} is read here, and would be replaced", hint="Give another name with --out")
-    own = any(os.path.exists(folder / "meter.json") for folder in (out.parent, out.parent.parent))
+    # Not `parent.parent`: of a file in the current directory that is the same directory.
+    own = any(os.path.exists(folder / "meter.json") for folder in (out.parent, out.parent / ".."))
     if own and os.path.isfile(out) and out.suffix.lower().removeprefix(".") not in FORMS:
         raise UsageError(f"{out} is a meter's own file, and would be replaced", hint="Give another name with --out")
 

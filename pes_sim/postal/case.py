@@ -41,8 +41,9 @@ class Seen(NamedTuple):
 
 class Paid(NamedTuple):
     """What was scanned before on the same mailpiece: what it paid, in mills, how many indicia that were, the newest
-    date on any of them that its PSD did not print after this one, how many redated it, and what it costs by the dearest
-    of them, in mills (`NO_AMOUNT` where one of them has no rate).
+    date on any of them that its PSD did not print after this one, how many redated it, what it costs by the dearest
+    of them, in mills (`NO_AMOUNT` where one of them has no rate), and the oldest dates of its postage and of those that
+    redated it.
     """
 
     mills: int = 0
@@ -50,6 +51,16 @@ class Paid(NamedTuple):
     latest: date | None = None
     redates: int = 0
     due: int = 0
+    oldest: date | None = None
+    redated: date | None = None
+
+    def dated(self, today: date, early_days: int) -> date | None:
+        """The date that holds for the mailpiece: of its oldest postage, or of the one date correction that is allowed,
+        unless that is too early today. Added postage makes it no newer. None where no postage on it bears a date.
+        """
+        if self.oldest is None or self.redated is None or (self.redated - today).days > early_days:
+            return self.oldest
+        return max(self.oldest, self.redated)
 
 
 NOTHING_PAID: Final = Paid()

@@ -19,8 +19,14 @@ def window(case: Case) -> Found:
         return failed(Verdict.FUTURE_DATED, f"{told}: no meter prints more than {allowed.ahead_days} days ahead")
     if ahead > allowed.early_days:
         return failed(Verdict.TOO_EARLY, f"{told}: {ahead} days early, {allowed.early_days} allowed")
+    of_all = case.earlier.paid.dated(case.scan.day, allowed.early_days)
+    if of_all is not None and of_all < day and case.number("postage_mills"):
+        # Or a mill of postage would make a stale mailpiece fresh, as often as anybody likes.
+        ahead = (of_all - case.scan.day).days
+        told = f"{told}, on a mailpiece of {of_all}, which only a date correction moves"
     if -ahead > allowed.late_days:
-        return failed(Verdict.STALE, f"{told}: {-ahead} days late, {allowed.late_days} allowed; it can be redated")
+        hint = "" if case.earlier.paid.redates else "; it can be redated"
+        return failed(Verdict.STALE, f"{told}: {-ahead} days late, {allowed.late_days} allowed{hint}")
     return passed(told)
 
 

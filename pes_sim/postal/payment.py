@@ -106,8 +106,12 @@ def correction(case: Case) -> Found:
     if lack := lacking(case, "postage_mills"):
         return lack
     own, paid, day = case.number("postage_mills"), case.earlier.paid, case.mailing_date
-    if not own or not paid.pieces or case.earlier.again:
+    if not own:
+        return not_applicable("it bears no postage, and is no amount correction")
+    if not paid.pieces:
         return not_applicable("no other postage was scanned on this mailpiece before it")
+    if case.earlier.again:
+        return not_applicable("it counts for this mailpiece already")
     if day is not None and paid.latest is not None and day < paid.latest:
         return failed(Verdict.BAD_CORRECTION, f"it is dated {day}, before the postage of {paid.latest} that it adds to")
     return passed(f"it adds {dollars(own)} to the {dollars(paid.mills)} that the mailpiece bears")

@@ -86,7 +86,8 @@ _SAME_TRACKING: Final = (
 _PAID: Final = (
     "SELECT coalesce(sum(postage), 0), count(nullif(postage, 0)),"
     " max(CASE WHEN psd = ?3 AND piece_count > ?4 THEN NULL ELSE mailing_date END),"
-    " count(*) - count(nullif(postage, 0)), coalesce(max(due), 0)"
+    " count(*) - count(nullif(postage, 0)), coalesce(max(due), 0),"
+    " min(CASE WHEN postage <> 0 THEN mailing_date END), min(CASE WHEN postage <> 0 THEN NULL ELSE mailing_date END)"
     " FROM scan WHERE bears AND mailpiece = ?1 AND digest <> ?2"
 )
 _BEARS_NO_MORE: Final = "UPDATE scan SET bears = 0 WHERE bears AND digest = ? AND mailpiece = ?"
@@ -200,7 +201,8 @@ class SqliteScans:
         if not piece:
             return Paid()
         row = self._first(_PAID, piece, key, case.psd, case.piece_count)
-        return Paid(_whole(row[0]), row[1], None if row[2] is None else _day(row[2]), row[3], _whole(row[4]))
+        latest, oldest, redated = (None if row[n] is None else _day(row[n]) for n in (2, 5, 6))
+        return Paid(_whole(row[0]), row[1], latest, row[3], _whole(row[4]), oldest, redated)
 
 
 def _prepare(db: sqlite3.Connection) -> None:

@@ -156,12 +156,14 @@ def known(payload: bytes, assessment: str, day: str, mailpiece: str) -> Known:
 def paid(entries: Iterable[Entry], case: Case) -> Paid:
     """What entries that bear on the mailpiece of a case come to."""
     on_it = list(entries)
-    dates = [date.fromisoformat(row.mailing_date) for row in on_it
-             if row.mailing_date is not None and not _printed_after(row, case)]  # fmt: skip
+    dated = [(date.fromisoformat(row.mailing_date), row) for row in on_it if row.mailing_date is not None]
+    latest = max((day for day, row in dated if not _printed_after(row, case)), default=None)
+    oldest = min((day for day, row in dated if row.postage), default=None)
+    redated = min((day for day, row in dated if not row.postage), default=None)
     postage = [row.postage or 0 for row in on_it]
     free = postage.count(0)
     costs = max((row.due or 0 for row in on_it), default=0)
-    return Paid(sum(postage), len(postage) - free, max(dates, default=None), free, costs)
+    return Paid(sum(postage), len(postage) - free, latest, free, costs, oldest, redated)
 
 
 def _printed_after(row: Entry, case: Case) -> bool:

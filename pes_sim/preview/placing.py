@@ -65,6 +65,7 @@ def put(drawn: Sequence[tuple[Path, Path]], *, paid: bool) -> Mapping[Path, str]
                 if not paid:
                     raise
                 stuck[beside] = str(error.strerror)
-    with suppress(PermissionError):  # a directory that may be written to and not read
+    # A directory may be written to and not be read. And what is stuck has to be told of, whatever else fails.
+    with suppress(OSError if stuck else PermissionError):
         sync_directory(drawn[0][1].parent)
     return stuck

@@ -73,6 +73,9 @@ def test_no_file_that_is_read_is_replaced(cli: Cli, tmp_path: Path, numbered: bo
     (tmp_path / "p.jsonl").write_text(f'{{"payload_hex": "{PAYLOAD}"}}\n')
     words = ("preview", tmp_path / "p.jsonl", "--format", "pdf", "--out", tmp_path / "p.jsonl")
     assert "is read here" in cli(*words).complaint()[0]
+    (tmp_path / "mine.toml").touch()
+    mine = ("--layout", tmp_path / "mine.toml", "--format", "pdf", "--out", tmp_path / "mine.toml")
+    assert "is read here" in cli("preview", PAYLOAD, *mine).complaint()[0]
     (tmp_path / "p.png").write_bytes(bytes.fromhex(PAYLOAD))
     assert "is read here" in cli("symbol", tmp_path / "p.png", "--out", tmp_path / "p.png").complaint()[0]
 
@@ -87,6 +90,17 @@ def test_no_file_of_a_meter_is_replaced(cli: Cli, meter: Path, tmp_path: Path, n
     assert (meter / name).read_bytes() == before
     assert cli("preview", "--out", meter / "a.pdf").code == 0
     assert cli("preview", "--out", meter / "a.pdf").code == 0
+
+
+@pytest.mark.parametrize("name", ["meter.json", "psd/master.key", "provider/provider.sqlite"])
+def test_nor_is_one_from_within_its_directory(
+    cli: Cli, meter: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir((meter / name).parent)
+    before = (meter / name).read_bytes()
+    complaint = cli("preview", "--format", "pdf", "--out", Path(name).name).complaint()
+    assert complaint[0] == f"pes-sim: {Path(name).name} is a meter's own file, and would be replaced"
+    assert (meter / name).read_bytes() == before
 
 
 def test_a_slogan_and_a_logo_have_one_place(cli: Cli, tmp_path: Path) -> None:

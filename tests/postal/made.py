@@ -27,6 +27,7 @@ from tests.rig import CERTIFICATE_SERIAL, NOON, SERIAL, pki
 
 DAY = date(2026, 11, 21)
 NUMBERS = {"secp256r1": CERTIFICATE_SERIAL, "secp224r1": CERTIFICATE_SERIAL + 1}
+ANOTHERS = CERTIFICATE_SERIAL + 2
 SECRET = bytes(range(50, 82))
 VENDOR = load_file(Path(__file__).parents[1] / "vectors" / "vendor_layout.toml")
 STD = builtin("imi_std")
@@ -57,6 +58,12 @@ def point(of: ec.EllipticCurvePrivateKey) -> bytes:
 def certificate(curve: str = "secp256r1") -> bytes:
     """The certificate of that key."""
     return pki().issue_psd(point(key(curve)), SERIAL, NUMBERS[curve], NOON - 90 * CLOCK_DAY)
+
+
+@cache
+def certificate_of_another() -> bytes:
+    """Of a PSD with the next serial number, and the same key."""
+    return pki().issue_psd(point(key("secp256r1")), SERIAL + 1, ANOTHERS, NOON - 90 * CLOCK_DAY)
 
 
 def trust(**changes: Any) -> Trust:

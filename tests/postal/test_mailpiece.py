@@ -18,8 +18,23 @@ from pes_sim.postal.assessment import Judged, Result, Verdict
 from pes_sim.postal.curves import P256
 from pes_sim.postal.records import Status
 from pes_sim.postal.store import ScanStore
-from tests.postal.made import DAY, MAX, STD, VENDOR, Desk, finding, indicium, office, records, result, trust
-from tests.rig import CERTIFICATE_SERIAL
+from tests.postal.made import (
+    ANOTHERS,
+    DAY,
+    MAX,
+    STD,
+    VENDOR,
+    Desk,
+    certificate,
+    certificate_of_another,
+    finding,
+    indicium,
+    office,
+    records,
+    result,
+    trust,
+)
+from tests.rig import CERTIFICATE_SERIAL, SERIAL
 
 ACCEPTED, SHORT, DUPLICATE = Verdict.ACCEPTED, Verdict.SHORT_PAID, Verdict.DUPLICATE
 TRACKING = "9400100000000000000001"
@@ -49,11 +64,12 @@ def twin(payload: bytes) -> bytes:
     ("told", "day", "first"),
     [
         ({"records": records(status=Status.LOST)}, 0, Verdict.METER_LOST_OR_STOLEN),
+        ({"records": records(status=Status.WITHDRAWN)}, 0, Verdict.METER_WITHDRAWN),
         ({"records": records(granted_mills=1)}, 0, Verdict.REGISTERS_DISAGREE),
         ({}, -40, Verdict.FUTURE_DATED),
         ({}, -9, Verdict.TOO_EARLY),
     ],
-    ids=["lost", "granted", "future", "early"],
+    ids=["lost", "withdrawn", "granted", "future", "early"],
 )
 @pytest.mark.parametrize("named", ["m", ""])
 def test_a_piece_that_was_refused_first_counts_for_its_mailpiece_when_it_is_accepted(
@@ -115,6 +131,14 @@ def test_the_newest_reading_of_an_indicium_is_the_one_that_counts(store: ScanSto
     assert desk.scan(piece(11, 0, 740), mailpiece="m").verdict is ACCEPTED
 
 
+def test_what_had_no_rate_may_come_again_with_the_table_that_has_one(store: ScanStore) -> None:
+    desk, payload = Desk(store), piece(10, 1610, 1610, weight=351)
+    assert desk.scan(payload).verdict is Verdict.NO_RATE
+    heavier = {"first_class_letter": Category("first_class_letter", "L", True, ((400, 1610),))}
+    desk.office = office(rates=RateBook([RateTable("heavier", days(-300), heavier)]))
+    assert [desk.scan(payload).verdict for _ in range(2)] == [ACCEPTED, DUPLICATE]
+
+
 def test_what_was_too_early_may_come_on_another_day_and_on_the_same_one_is_a_copy(desk: Desk) -> None:
     for base, ahead in ((piece(10, 740, 740), 9), (piece(11, 740, 1480), 40)):
         assert desk.scan(base, day=days(-ahead)).verdict in (Verdict.TOO_EARLY, Verdict.FUTURE_DATED)
@@ -172,12 +196,70 @@ def test_a_correction_dated_before_its_base_is_refused_as_often_as_it_comes(desk
     assert desk.scan(piece(13, 0, 780), mailpiece="m").verdict is SHORT, "neither of them paid for anything"
 
 
+def test_a_base_that_counts_already_is_no_correction_of_what_another_psd_added_later(store: ScanStore) -> None:
+    """Piece counts tell the order for one PSD alone."""
+    desk = Desk(store, trust=trust(psd_certificates=[certificate(), certificate_of_another()]))
+    base, other = piece(10, 700, 700), {"psd_serial": SERIAL + 1, "certificate_serial": ANOTHERS}
+    desk.scan(base, day=days(1), mailpiece="m")
+    assert desk.scan(piece(5, 40, 40, 1, **other), day=days(1), mailpiece="m").verdict is ACCEPTED
+    again = desk.scan(base, day=days(1), mailpiece="m")
+    assert (again.verdict, finding(again, "correction").note) == (ACCEPTED, "it counts for this mailpiece already")
+
+
+def test_a_redate_that_was_read_before_its_base_is_the_one_that_is_allowed(desk: Desk) -> None:
+    first, second = piece(11, 0, 740), piece(12, 0, 740)
+    for payload in (first, piece(10, 740, 740)):
+        desk.scan(payload, mailpiece="m")
+    assert desk.scan(second, mailpiece="m").verdict is Verdict.BAD_REDATE
+
+
 def test_a_correction_may_follow_a_redate(desk: Desk) -> None:
     late = days(9)
     desk.scan(piece(10, 740, 740, weight=200), day=late, mailpiece="m")
     assert desk.scan(piece(11, 0, 740, 9), day=late, mailpiece="m").verdict is SHORT
     assert desk.scan(piece(12, 290, 1030, 9), day=late, mailpiece="m").verdict is ACCEPTED
     assert desk.scan(piece(13, 290, 1320, 8), day=late, mailpiece="m").verdict is Verdict.BAD_CORRECTION
+
+
+# Only a date correction makes a mailpiece newer
+
+
+@pytest.mark.parametrize("more", [1, 290], ids=["a mill", "an ounce"])
+def test_no_amount_correction_makes_a_stale_mailpiece_fresh(desk: Desk, more: int) -> None:
+    """Or for a mill a stale piece would be mailed, without a redate or after the one that is allowed."""
+    base, mill, redate = piece(10, 740, 740), piece(11, more, 740 + more, 9), piece(12, 0, 740 + more, 9)
+    for _ in range(2):
+        assert desk.scan(base, day=days(9), mailpiece="m").verdict is Verdict.STALE
+        added = desk.scan(mill, day=days(9), mailpiece="m")
+        assert (added.verdict, result(added, "correction") is Result.FAILED) == (Verdict.STALE, False)
+        assert "on a mailpiece of 2026-11-21, which only a date correction moves" in finding(added, "date").note
+        assert "9 days late, 7 allowed; it can be redated" in finding(added, "date").note
+    assert desk.scan(redate, day=days(9), mailpiece="m").verdict is Verdict.OVER_PAID
+    assert desk.scan(mill, day=days(9), mailpiece="m").verdict is Verdict.OVER_PAID, "it is of the redate's day now"
+    assert desk.scan(piece(13, more, 740 + 2 * more, 16), day=days(16), mailpiece="m").verdict is Verdict.OVER_PAID
+    late = desk.scan(piece(14, more, 740 + 3 * more, 17), day=days(17), mailpiece="m")
+    assert (late.verdict, "it can be redated" in finding(late, "date").note) == (Verdict.STALE, False)
+
+
+def test_nor_does_one_after_a_second_redate_that_is_refused(desk: Desk) -> None:
+    desk.scan(piece(10, 740, 740), mailpiece="m")
+    assert desk.scan(piece(11, 0, 740, 9), day=days(9), mailpiece="m").verdict is ACCEPTED
+    assert desk.scan(piece(12, 0, 740, 18), day=days(18), mailpiece="m").verdict is Verdict.BAD_REDATE
+    assert desk.scan(piece(13, 1, 741, 18), day=days(18), mailpiece="m").verdict is Verdict.STALE
+
+
+def test_nor_one_on_a_mailpiece_that_is_redated_to_a_day_to_come(desk: Desk) -> None:
+    desk.scan(piece(10, 740, 740), mailpiece="m")
+    assert desk.scan(piece(12, 0, 741, 20), day=days(9), mailpiece="m").verdict is Verdict.TOO_EARLY
+    assert desk.scan(piece(11, 1, 741, 9), day=days(9), mailpiece="m").verdict is Verdict.STALE
+    assert desk.scan(piece(13, 1, 742, 20), day=days(20), mailpiece="m").verdict is Verdict.OVER_PAID
+
+
+def test_a_redate_of_another_day_than_its_base_dates_nothing_back(desk: Desk) -> None:
+    desk.scan(piece(10, 0, 0, -9), mailpiece="m")
+    desk.scan(piece(11, 740, 740), mailpiece="m")
+    assert desk.scan(piece(11, 740, 740), day=date.max, mailpiece="m").verdict is Verdict.STALE
+    assert desk.scan(piece(12, 290, 1030, 7, weight=200), day=days(7), mailpiece="m").verdict is ACCEPTED
 
 
 # A hint leads to what it says
@@ -197,6 +279,7 @@ def test_a_redate_that_was_read_alone_is_accepted_with_what_it_corrects(desk: De
     for name, payload in (("base", base), ("redate", redate)):
         said = desk.scan(payload, id_=name if again else "", mailpiece="m")
         assert said.verdict is ACCEPTED
+    assert "it bears no postage" in finding(said, "correction").note
     assert [desk.scan(payload).verdict for payload in (base, redate)] == [DUPLICATE] * 2
 
 
@@ -248,9 +331,9 @@ def test_a_scan_that_cannot_be_decided_takes_the_place_of_no_answer(desk: Desk) 
 
 def test_a_scan_that_is_told_its_mailpiece_stands_once(desk: Desk) -> None:
     base = piece(10, 740, 740)
-    for name in ("", "m"):
-        assert desk.scan(base, id_="one", mailpiece=name).verdict is ACCEPTED
-    assert desk.scan(base, id_="one", day=days(1), mailpiece="n").judged_before == Judged(DAY, "m")
+    for day, name in enumerate(("", "m")):
+        assert desk.scan(base, id_="one", day=days(day), mailpiece=name).verdict is ACCEPTED
+    assert desk.scan(base, id_="one", day=days(2), mailpiece="n").judged_before == Judged(DAY, "m")
     assert desk.scan(piece(11, 0, 740), mailpiece="m").verdict is ACCEPTED, "its redate"
     assert desk.scan(base, mailpiece="n").verdict is DUPLICATE
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -68,6 +69,23 @@ def test_a_file_of_ones_own_is_no_obstacle_in_a_sticky_directory(tmp_path: Path)
     assert placing.obstacle(tmp_path / "a") == ""
 
 
+@pytest.mark.parametrize(
+    ("user", "obstacle"), [(0, ""), (7, ""), (8, ""), (9, "it belongs to user 8, and only they may replace it")]
+)
+def test_in_a_sticky_directory_root_its_owner_and_the_files_owner_may_replace_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: int, obstacle: str
+) -> None:
+    (tmp_path / "a").touch()
+    tmp_path.chmod(0o1777)
+
+    def owned(path: Path) -> os.stat_result:
+        return os.stat_result((*os.stat(path)[:4], 7 if path == tmp_path else 8, *os.stat(path)[5:]))
+
+    monkeypatch.setattr(placing, "os", SimpleNamespace(stat=owned, lstat=owned, geteuid=lambda: user))
+    assert placing.obstacle(tmp_path / "a").startswith(obstacle)
+    assert bool(placing.obstacle(tmp_path / "a")) == bool(obstacle)
+
+
 def test_a_name_that_no_file_can_have_is_an_obstacle(tmp_path: Path) -> None:
     assert placing.obstacle(tmp_path / ("n" * 256)) == "File name too long"
 
@@ -94,6 +112,21 @@ def test_a_directory_that_cannot_be_read_can_be_written_to(tmp_path: Path, monke
 
     monkeypatch.setattr(placing, "sync_directory", refused)
     assert placing.put(drawn(tmp_path, "a"), paid=True) == {}
+
+
+def test_what_stays_is_named_also_where_the_directory_cannot_be_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or what was paid for and drawn would be cleared away with what is left over."""
+
+    def refused(path: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(placing, "sync_directory", refused)
+    (tmp_path / "a-2").mkdir()
+    assert list(placing.put(drawn(tmp_path, "a-1", "a-2"), paid=True)) == [tmp_path / ".1.tmp"]
+    with pytest.raises(OSError, match="Input/output error"):
+        placing.put(drawn(tmp_path, "a-1"), paid=True)
 
 
 def test_files_of_a_series_are_known_by_their_numbers(tmp_path: Path) -> None:

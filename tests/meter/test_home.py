@@ -824,17 +824,19 @@ def test_a_virtual_clock_stands_where_it_was_left_also_after_a_kill(directory: P
     assert stored(directory) == DEFAULT_START + 5
 
 
-def test_the_clock_is_read_once_nobody_else_can_move_it(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_meter_is_read_once_nobody_else_can_change_it(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class HeldUntilNow(FileStorage):
-        """As if the process that holds the directory moved the clock on, and then let go of it."""
+        """As if the process that holds the directory moved the clock on, restored another, and then let go of it."""
 
         def __init__(self, path: Path) -> None:
             (directory / "clock.json").write_text(json.dumps({"now": DEFAULT_START + HOUR}))
+            change("meter.json", customer="ANOTHER")(directory)
             super().__init__(path)
 
     monkeypatch.setattr(home, "FileStorage", HeldUntilNow)
     opened = open_home(directory)
     assert opened.clock.now() == stored(directory) == DEFAULT_START + HOUR
+    assert opened.config.customer == "ANOTHER"
     opened.close()
     assert stored(directory) == DEFAULT_START + HOUR
 

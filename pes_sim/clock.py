@@ -108,7 +108,9 @@ class VirtualClock:
 
 
 def stopwatch() -> float:
-    """Seconds on a clock that only runs forward, for progress displays and benchmarks. No rule may depend on it."""
+    """Seconds on a clock that only runs forward, for progress displays, benchmarks, and how to wait. No rule may
+    depend on it.
+    """
     return time.perf_counter()
 
 

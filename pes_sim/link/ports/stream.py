@@ -8,12 +8,18 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
+from pes_sim.clock import stopwatch
 from pes_sim.errors import LinkError
 
 HOST_LOOKS: Final = 1000
 """How often a host looks for an answer before it sleeps: longer than a debit takes on a good disk, some 0.7 ms."""
 DEVICE_LOOKS: Final = 200
 """How often a device looks for the next request: so long as a program takes that asks one after the other."""
+
+ANOTHERS_TURN: Final = 0.0005
+"""Seconds. Who lets others go first and comes back later than that has let another program have its whole turn."""
+SLEEPS: Final = 500
+"""How often one then sleeps at once: who sleeps is woken before such a program, who looks waits for its turn's end."""
 
 _PROCESSORS: Final = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 _let_others: Final[Callable[[], object]] = getattr(os, "sched_yield", int)
@@ -75,13 +81,41 @@ def wait_for(waits: select.poll, timeout_ms: int | None, looks: int) -> list[tup
 
     It looks so many times before it sleeps: a processor that has nothing to do falls asleep, and takes some 50 us to
     wake, which is more than either side needs to answer the other. Each look lets others go first; where there is one
-    processor, it sleeps at once.
+    processor, or other programs want all there are, it sleeps at once.
     """
-    for _ in range(looks if _PROCESSORS > 1 else 0):
+    for _ in range(_eagerness.looks(looks)):
         if found := waits.poll(0):
             return found
+        before = stopwatch()
         _let_others()
+        if stopwatch() - before > ANOTHERS_TURN:
+            _eagerness.tire()
+            break
     return waits.poll(timeout_ms)
+
+
+class _Eagerness:
+    """Whether looking pays, for all ports of this process: its processors are the same."""
+
+    def __init__(self, processors: int) -> None:
+        self._processors = processors
+        self._sleeps = 0
+
+    def looks(self, wanted: int) -> int:
+        """How often to look this time."""
+        if self._processors == 1:
+            return 0
+        if self._sleeps:
+            self._sleeps -= 1
+            return 0
+        return wanted
+
+    def tire(self) -> None:
+        """A processor was wanted by somebody else."""
+        self._sleeps = SLEEPS
+
+
+_eagerness: Final = _Eagerness(_PROCESSORS)
 
 
 def poll(fd: int, event: int, *readable: int) -> select.poll:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import select
 import threading
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from pes_sim.link.ports import stream
-from pes_sim.link.ports.stream import HOST_LOOKS, StreamTransport, poll, wait_for
+from pes_sim.link.ports.stream import ANOTHERS_TURN, HOST_LOOKS, SLEEPS, StreamTransport, poll, wait_for
 
 
 class Looks:
@@ -25,6 +26,13 @@ class Looks:
         return [(3, select.POLLIN)] if len(self.asked) == self._when else []
 
 
+def machine(monkeypatch: pytest.MonkeyPatch, processors: int, *turns: float) -> None:
+    """A machine where letting others go first takes so long, time after time, and then no time."""
+    times = itertools.chain(itertools.chain.from_iterable((0.0, turn) for turn in turns), itertools.repeat(0.0))
+    monkeypatch.setattr(stream, "_eagerness", stream._Eagerness(processors))
+    monkeypatch.setattr(stream, "stopwatch", lambda: next(times))
+
+
 @pytest.fixture
 def ends() -> Iterator[tuple[int, int]]:
     read, write = os.pipe()
@@ -37,17 +45,34 @@ def ends() -> Iterator[tuple[int, int]]:
     ("when", "asked"), [(1, [0]), (3, [0, 0, 0]), (4, [0, 0, 0, 250])], ids=["at once", "the last look", "after them"]
 )
 def test_it_looks_before_it_sleeps(when: int, asked: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "_PROCESSORS", 2)
+    machine(monkeypatch, processors=2)
     looks = Looks(when)
     assert wait_for(looks, 250, 3) == [(3, select.POLLIN)]  # type: ignore[arg-type]
     assert looks.asked == asked
 
 
 def test_where_there_is_one_processor_it_sleeps_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "_PROCESSORS", 1)
+    machine(monkeypatch, processors=1)
     looks = Looks(1)
     wait_for(looks, 250, 3)  # type: ignore[arg-type]
     assert looks.asked == [250]
+
+
+def test_where_another_program_has_its_turn_first_it_sleeps_at_once_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Who sleeps is woken before a program that only computes; who looks is kept waiting by it, 4 ms at a time.
+    machine(monkeypatch, 2, ANOTHERS_TURN, 2 * ANOTHERS_TURN)
+    looks = Looks(0)
+    wait_for(looks, 250, 3)  # type: ignore[arg-type]
+    assert looks.asked == [0, 0, 250]
+    for _ in range(SLEEPS):
+        looks = Looks(0)
+        wait_for(looks, 250, 3)  # type: ignore[arg-type]
+        assert looks.asked == [250]
+    looks = Looks(0)
+    wait_for(looks, 250, 3)  # type: ignore[arg-type]
+    assert looks.asked == [0, 0, 0, 250]
 
 
 def test_what_is_waited_for_is_found_by_the_sleep_as_well(ends: tuple[int, int]) -> None:

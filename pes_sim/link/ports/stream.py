@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import threading
@@ -83,15 +84,21 @@ def wait_for(waits: select.poll, timeout_ms: int | None, looks: int) -> list[tup
     wake, which is more than either side needs to answer the other. Each look lets others go first; where there is one
     processor, or other programs want all there are, it sleeps at once.
     """
+    looked, most = 0.0, math.inf if timeout_ms is None else timeout_ms / 1000
     for _ in range(_eagerness.looks(looks)):
         if found := waits.poll(0):
             return found
         before = stopwatch()
         _let_others()
-        if stopwatch() - before > ANOTHERS_TURN:
+        turn = stopwatch() - before
+        looked += turn
+        if turn > ANOTHERS_TURN:
             _eagerness.tire()
             break
-    return waits.poll(timeout_ms)
+        if looked > most:
+            break
+    # Others' short turns, a thousand of them, would make half a second of it.
+    return waits.poll(None if timeout_ms is None else max(0, timeout_ms - int(looked * 1000)))
 
 
 class _Eagerness:

@@ -65,7 +65,7 @@ def test_where_another_program_has_its_turn_first_it_sleeps_at_once_for_a_while(
     machine(monkeypatch, 2, ANOTHERS_TURN, 2 * ANOTHERS_TURN)
     looks = Looks(0)
     wait_for(looks, 250, 3)  # type: ignore[arg-type]
-    assert looks.asked == [0, 0, 250]
+    assert looks.asked == [0, 0, 249]  # the turns' 1.5 ms were waited
     for _ in range(SLEEPS):
         looks = Looks(0)
         wait_for(looks, 250, 3)  # type: ignore[arg-type]
@@ -73,6 +73,20 @@ def test_where_another_program_has_its_turn_first_it_sleeps_at_once_for_a_while(
     looks = Looks(0)
     wait_for(looks, 250, 3)  # type: ignore[arg-type]
     assert looks.asked == [0, 0, 0, 250]
+
+
+@pytest.mark.parametrize(
+    ("timeout_ms", "asked"),
+    [(None, [0, 0, 0, 0, 0, 0, None]), (250, [0, 0, 0, 0, 0, 0, 248]), (1, [0, 0, 0, 0])],
+    ids=["without end", "part of the time-out", "more than the time-out"],
+)
+def test_what_others_take_in_short_turns_is_part_of_the_time_out(
+    timeout_ms: int | None, asked: list[int | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(monkeypatch, 2, *[ANOTHERS_TURN * 0.75] * 6)  # none of them long enough to stop looking
+    looks = Looks(0)
+    assert wait_for(looks, timeout_ms, 6) == []  # type: ignore[arg-type]
+    assert looks.asked == asked
 
 
 def test_what_is_waited_for_is_found_by_the_sleep_as_well(ends: tuple[int, int]) -> None:

@@ -25,6 +25,7 @@ import json
 import logging
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final, Protocol
@@ -215,11 +216,12 @@ class MeterHome:
 
     def close(self) -> None:
         """Powers off and lets go of the directory."""
-        if isinstance(self.clock, StoredClock):
-            self.clock.save()
-        if self._store is not None:
-            self._store.close()
-        self._storage.close()
+        with ExitStack() as last:  # where a full disk takes no time either, whoever comes next can have the directory
+            last.callback(self._storage.close)
+            if self._store is not None:
+                last.callback(self._store.close)
+            if isinstance(self.clock, StoredClock):
+                self.clock.save()
 
 
 def open_home(directory: Path) -> MeterHome:

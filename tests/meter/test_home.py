@@ -907,6 +907,22 @@ def test_on_a_full_disk_a_running_clock_is_read_and_who_moves_it_is_told(
     opened.close()
 
 
+def test_a_clock_that_cannot_be_stored_keeps_nobody_from_the_directory(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, data: bytes) -> None:
+        raise StorageFull(f"cannot write {path}: No space left on device")
+
+    opened = open_home(directory)
+    opened.power_on(None)
+    opened.clock.wait(1)
+    with monkeypatch.context() as patched:
+        patched.setattr("pes_sim.meter.home.write_atomically", full)
+        with pytest.raises(StorageFull):
+            opened.close()
+    open_home(directory).close()
+
+
 def test_a_clock_that_was_looked_at_only_is_not_stored_again(directory: Path) -> None:
     written = (directory / "clock.json").stat().st_mtime_ns
     opened = open_home(directory)

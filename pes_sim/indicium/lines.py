@@ -18,9 +18,10 @@ _TOKEN: Final = re.compile(
     re.DOTALL,
 )
 _AT_LINE: Final = re.compile(r"at line (\d+)")
+_PART: Final = r"""(?:"(?:\\.|[^"\\\n])*+"|'[^'\n]*'|[\w-]++)"""
 _TOO_MUCH: Final = (
     (re.compile(r"[0-9A-Fa-f_]{1000}"), "a number of 1,000 digits or more"),
-    (re.compile(r"""(?:\.[ \t]*(?:"[^"\n]*"|'[^'\n]*'|[\w-]++)[ \t]*){32}"""), "a key of more than 32 parts"),
+    (re.compile(rf"(?:\.[ \t]*{_PART}[ \t]*){{32}}"), "a key of more than 32 parts"),
     (re.compile(r"(?:[\[{][^\[\]{}]*+){32}"), "brackets within brackets, 32 deep or more"),
 )
 """The parser takes minutes and gigabytes for some of it, and it can be too large to be shown."""

@@ -88,7 +88,14 @@ def test_a_text_that_is_no_toml_has_its_mistake_on_a_line(text: str, line: int) 
     assert line_of_error(problem, text) == line
 
 
-ALMOST = ["9" * 999, "a" + ".a" * 31 + " = 1", "[" * 31 + "]" * 31, "a.\"b c\".'d' = [[1], [2]]", "a.b\n" * 99]
+ALMOST = [
+    "9" * 999,
+    "a" + ".a" * 31 + " = 1",
+    "[" * 31 + "]" * 31,
+    "a.\"b c\".'d' = [[1], [2]]",
+    "a.b\n" * 99,
+    "a" + r'."\""' * 31,
+]
 
 
 @pytest.mark.parametrize("text", ALMOST)
@@ -98,7 +105,16 @@ def test_what_is_long_is_not_too_much(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["9" * 1000, "0x" + "F_" * 500, "a" + ' . "b c"' * 32, "[" + "{a=[" * 16, "a" * 10**6, ".a" * 10**5, "['" * 10**5],
+    [
+        "9" * 1000,
+        "0x" + "F_" * 500,
+        "a" + ' . "b c"' * 32,
+        "[" + "{a=[" * 16,
+        "a" * 10**6,
+        ".a" * 10**5,
+        "['" * 10**5,
+        "a" + r'."\""' * 32,
+    ],
 )
 def test_of_what_is_too_much_the_first_is_told_by_its_line(text: str) -> None:
     found = too_much(f"a = 1\nb = {text}\n{'.a' * 99}\n")

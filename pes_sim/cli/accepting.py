@@ -49,8 +49,8 @@ def run_accept(options: argparse.Namespace) -> int:
     given = _given(options)
     with closing(SqliteScans(options.store)) as store:
         for file in options.files:
-            office = Office(trusted(options, file), **given)
             try:
+                office = Office(trusted(options, file), **given)
                 for number, found in enumerate(read_file(file, options.dpi)):
                     assessment = None
                     if found.payload is not None:
@@ -76,7 +76,7 @@ def _scan_id(given: str, found: Found, number: int, before: int) -> str:
     """The scan's id: what was given, or one that the same symbol of the same file as it lies there always has."""
     if given:
         return given if not before else f"{given}#{before + 1}"
-    if not found.file.exists():  # hex digits, typed in place of a file's name
+    if not os.path.exists(found.file):  # hex digits in place of a file's name; they may be too many for one
         return hashlib.sha256(found.payload or b"").hexdigest()[:32]
     when = found.file.stat().st_mtime_ns
     told = f"{found.file.resolve()}\0{when}\0{found.page}\0{number}\0".encode(errors="surrogateescape")

@@ -39,11 +39,12 @@ def complain(problem: PesError) -> None:
 
 
 def raise_all(problems: Sequence[PesError]) -> None:
-    """Complains of each, and raises the last; nothing where there are none."""
-    for problem in problems[:-1]:
+    """Complains of each once, however many files share it, and raises the last; nothing where there are none."""
+    different = list({problem.message: problem for problem in problems}.values())
+    for problem in different[:-1]:
         complain(problem)
-    if problems:
-        raise problems[-1]
+    if different:
+        raise different[-1]
 
 
 def progress(items: Sequence[_T], what: str) -> Iterator[_T]:

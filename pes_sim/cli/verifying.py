@@ -57,8 +57,8 @@ def run_verify(options: argparse.Namespace) -> int:
     results: list[tuple[Found, Report | None]] = []
     problems: list[tuple[Path, UsageError]] = []
     for file in options.files:
-        believed = trusted(options, file)  # its certificates are read once for all pages
         try:
+            believed = trusted(options, file)  # its certificates are read once for all pages
             for found in read_file(file, options.dpi, options.expect, graded=options.grade):
                 results.append((found, None if found.payload is None else verify(found.payload, believed, known)))
         except UsageError as error:  # what the other files and the pages before it say is not lost

@@ -92,6 +92,27 @@ def test_a_file_that_cannot_be_read_keeps_no_other_from_being_judged(cli: Cli, p
     assert [unread["file"] for unread in told["unread"]] == [str(files[1]), str(files[2])]
 
 
+def test_what_was_stored_is_said_though_the_next_files_certificate_is_none(cli: Cli, printed: Printed) -> None:
+    (printed.folder / "bad").mkdir()
+    for name in ("ca.pem", "psd.pem"):
+        (printed.folder / "bad" / name).write_text("no certificate")
+    files = [printed.bin("a.bin", printed.payloads[0]), printed.bin("bad/b.bin", printed.payloads[1])]
+    result = cli("accept", *files, "--store", printed.store, "--date", DAY, "--json")
+    told = json.loads(result.out)
+    assert (result.code, told["accepted"], [scan["accepted"] for scan in told["scans"]]) == (2, False, [True])
+    assert [unread["file"] for unread in told["unread"]] == [str(files[1])]
+
+
+def test_hex_digits_may_be_more_than_a_files_name_may_have(
+    cli: Cli, printed: Printed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(printed.folder)
+    spaced = cli("accept", printed.payloads[0].hex(" "), "--store", printed.store, "--date", DAY, "--json")
+    plain = cli("accept", printed.payloads[0].hex(), "--store", printed.store, "--date", DAY, "--json")
+    one, same = (json.loads(result.out)["scans"][0]["scan_id"] for result in (spaced, plain))
+    assert one == same
+
+
 def test_a_payload_may_be_typed_as_hex_digits(cli: Cli, printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(printed.folder)  # where its certificates are
     for judged_before in (False, True):

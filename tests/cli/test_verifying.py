@@ -329,6 +329,18 @@ def test_a_file_that_cannot_be_read_does_not_hide_what_the_others_say(
     assert document["unread"][1]["problem"].endswith("empty.png is empty")
 
 
+def test_a_certificate_beside_one_file_does_not_hide_what_the_others_say(
+    cli: Cli, printed: Printed, tmp_path: Path
+) -> None:
+    (tmp_path / "bad").mkdir()
+    other = shutil.copy(printed.bin, tmp_path / "bad")
+    for name in ("ca.pem", "psd.pem"):
+        (tmp_path / "bad" / name).write_text("no certificate")
+    result = cli("verify", printed.bin, other, printed.png, other)
+    assert (result.code, result.out.splitlines()[-1].split(".")[0]) == (2, "2 of 2 valid")
+    assert result.err == f"pes-sim: {tmp_path / 'bad' / 'ca.pem'} is not a certificate in PEM\n"  # once
+
+
 def test_the_pages_before_a_damaged_one_are_told(cli: Cli, printed: Printed, tmp_path: Path) -> None:
     with Image.open(printed.png) as page:
         page.save(tmp_path / "two.tif", save_all=True, append_images=[page.rotate(90)])

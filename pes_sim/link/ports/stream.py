@@ -112,7 +112,7 @@ class _Eagerness:
         """How often to look this time."""
         if self._processors == 1:
             return 0
-        if self._sleeps:
+        if self._sleeps > 0:  # two threads may both have counted down
             self._sleeps -= 1
             return 0
         return wanted

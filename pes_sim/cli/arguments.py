@@ -105,18 +105,18 @@ def _verify(commands: Commands) -> None:
     p = add(commands, "verify", "pes_sim.cli.verifying:run_verify",
             "Read indicia from PDF or image files, or payloads from .bin files, and check each",
             "pes-sim verify demo-out/indicia.pdf")  # fmt: skip
-    p.add_argument(
-        "files",
-        nargs="+",
-        type=Path,
-        metavar="FILE",
-        help=".pdf, .png, .jpg, .tiff or .bin (one payload), or hex digits",
-    )
+    _indicia(p)
     _believed(p)
     p.add_argument("--expect", type=int, default=1, metavar="N",
                    help="symbols on each page at least; it is searched until so many are found (1)")  # fmt: skip
     p.add_argument("--grade", action="store_true", help="how good each print is: an estimate after ISO/IEC 15415")
     as_json(p)
+
+
+def _indicia(p: argparse.ArgumentParser) -> None:
+    """What is read."""
+    p.add_argument("files", nargs="+", type=Path, metavar="FILE",
+                   help=".pdf, .png, .jpg, .tiff or .bin (one payload), or hex digits")  # fmt: skip
 
 
 def _believed(p: argparse.ArgumentParser) -> None:
@@ -137,13 +137,7 @@ def _accept(commands: Commands) -> None:
     p = add(commands, "accept", "pes_sim.cli.accepting:run_accept",
             "Judge indicia as the post office does: all that verify checks, and postage, date, copies, registers",
             "pes-sim accept demo-out/indicia.pdf --store scans.db")  # fmt: skip
-    p.add_argument(
-        "files",
-        nargs="+",
-        type=Path,
-        metavar="FILE",
-        help=".pdf, .png, .jpg, .tiff or .bin (one payload), or hex digits",
-    )
+    _indicia(p)
     p.add_argument("--store", type=Path, required=True, metavar="DB", help="the post office's scans (made if missing)")
     p.add_argument("--mailpiece", default="", metavar="ID",
                    help="all of it is on one mailpiece: an original with its redate or correction")  # fmt: skip

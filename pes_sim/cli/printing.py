@@ -145,7 +145,7 @@ def print_job(
     out: Path,
     job_id: str,
     layout: str,
-    look: Look = Look(),  # noqa: B008
+    look: Look = Look(),  # noqa: B008  # immutable
 ) -> Run:
     """Prints every piece, by itself a page each. Stops at the first that the meter refuses; the pages hold those before
     it.
